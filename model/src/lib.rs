@@ -1,1 +1,21 @@
-//! bpfman: model.
+//! What programs, attach points, chains and records are, without any I/O.
+//!
+//! Every other crate speaks in these types. Nothing here knows libbpf, netlink or the file system.
+
+mod attach;
+mod chain;
+mod id;
+mod kernel_type;
+mod kind;
+mod proceed;
+mod record;
+mod view;
+
+pub use attach::{Attach, AttachError, Direction, MAX_PRIORITY, NetAttach, Tracepoint};
+pub use chain::{Chain, ChainFull, DEFAULT_PRIORITY, Member, SLOTS};
+pub use id::{LinkId, MapId, ProgramId};
+pub use kernel_type::{KernelType, UnknownKernelType};
+pub use kind::{Kind, Misfit, Section, UnknownKind};
+pub use proceed::{ProceedOn, UnknownAction};
+pub use record::{Place, Record, Source};
+pub use view::{BpfmanState, KernelState, ProgramView, Summary};

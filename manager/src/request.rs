@@ -1,0 +1,48 @@
+//! What the front ends ask for.
+
+use std::{collections::BTreeMap, path::PathBuf};
+
+use model::{Attach, KernelType, ProgramId, Source};
+
+/// Where the manager keeps and finds things.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Runtime root: state, lock and bpffs.
+    pub runtime_dir: PathBuf,
+    /// Configuration file; a missing one is an empty one.
+    pub config: PathBuf,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { runtime_dir: "/run/bpfman".into(), config: "/etc/bpfman/bpfman.toml".into() }
+    }
+}
+
+/// One program to load and attach.
+#[derive(Clone, Debug)]
+pub struct LoadRequest {
+    /// Where the bytecode is.
+    pub source: Source,
+    /// Function symbol; None where the object holds exactly one program that fits.
+    pub name: Option<String>,
+    /// Global variables to set, as raw bytes in memory order.
+    pub globals: BTreeMap<String, Vec<u8>>,
+    /// The user's own key and value pairs.
+    pub metadata: BTreeMap<String, String>,
+    /// Share the maps of this program.
+    pub map_owner_id: Option<ProgramId>,
+    /// Where and how to attach it.
+    pub attach: Attach,
+}
+
+/// Which programs a list shows.
+#[derive(Clone, Debug, Default)]
+pub struct ListFilter {
+    /// Those of others as well.
+    pub all: bool,
+    /// Only those shown as this type.
+    pub kind: Option<KernelType>,
+    /// Only those that carry all of these pairs.
+    pub metadata: BTreeMap<String, String>,
+}
