@@ -1,0 +1,280 @@
+//! The one view of an ELF object that the rest of the crate reads through.
+
+use object::{
+    NativeEndian as Host, SymbolIndex,
+    elf::{
+        EM_BPF, EM_NONE, ET_REL, FileHeader64, Rel64, SHF_EXECINSTR, SHT_NOBITS, SHT_NULL,
+        SHT_PROGBITS, SHT_REL, SHT_SYMTAB, STT_SECTION, SectionHeader64, Sym64, SymbolBind,
+        SymbolType,
+    },
+    read::elf::{FileHeader, SectionHeader, SectionTable, Sym, SymbolTable},
+};
+
+use crate::{Endianness, Error, Machine};
+
+pub(crate) type Header = FileHeader64<Host>;
+pub(crate) type RawSection = SectionHeader64<Host>;
+pub(crate) type RawSymbol = Sym64<Host>;
+pub(crate) type RawRel = Rel64<Host>;
+
+/// What libbpf makes of a section.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// Instructions: entry programs, or subprograms when it is `.text`.
+    Code,
+    /// BTF-defined maps, section `.maps`.
+    Maps,
+    /// Map definitions of the old kind, section `maps` or `maps/NAME`.
+    LegacyMaps,
+    /// Becomes a map of its own: `.data`, `.rodata`, `.bss` and what begins so.
+    Data,
+    /// Variables that live in the arena map.
+    Arena,
+    Other,
+}
+
+#[derive(Clone, Copy)]
+pub(crate) struct Section<'a> {
+    pub(crate) index: usize,
+    pub(crate) name: &'a str,
+    pub(crate) kind: Kind,
+    pub(crate) raw: &'a RawSection,
+}
+
+impl Section<'_> {
+    pub(crate) fn size(&self) -> u64 {
+        self.raw.sh_size.get(Host)
+    }
+}
+
+#[derive(Clone, Copy)]
+pub(crate) struct Symbol<'a> {
+    pub(crate) index: usize,
+    /// A section's symbol has an empty one.
+    pub(crate) name: &'a str,
+    /// None: undefined, absolute or common.
+    pub(crate) section: Option<usize>,
+    /// It stands for something of the kernel.
+    pub(crate) undefined: bool,
+    pub(crate) kind: SymbolType,
+    pub(crate) bind: SymbolBind,
+    pub(crate) value: u64,
+    pub(crate) size: u64,
+}
+
+impl Symbol<'_> {
+    pub(crate) fn is_section(&self) -> bool {
+        self.kind == STT_SECTION
+    }
+}
+
+pub(crate) struct Elf<'a> {
+    pub(crate) bytes: &'a [u8],
+    pub(crate) header: &'a Header,
+    sections: Vec<Section<'a>>,
+    symbols: SymbolTable<'a, Header>,
+}
+
+impl<'a> Elf<'a> {
+    pub(crate) fn parse(bytes: &'a [u8]) -> Result<Self, Error> {
+        let header = check_header(bytes)?;
+        let table = section_table(header, bytes)?;
+        let mut sections = Vec::with_capacity(table.len());
+        for (index, raw) in table.enumerate() {
+            check_extent(raw, bytes)?;
+            let name = table.section_name(Host, raw).map_err(Error::Elf)?;
+            let name = str::from_utf8(name)
+                .map_err(|_| Error::Damaged("the name of a section is not UTF-8"))?;
+            sections.push(Section { index: index.0, name, kind: section_kind(name, raw), raw });
+        }
+        let symbols = table.symbols(Host, bytes, SHT_SYMTAB).map_err(Error::Elf)?;
+        if symbols.is_empty() {
+            return Err(Error::Stripped);
+        }
+        Ok(Self { bytes, header, sections, symbols })
+    }
+
+    pub(crate) fn sections(&self) -> &[Section<'a>] {
+        &self.sections
+    }
+
+    pub(crate) fn section(&self, index: usize) -> Option<&Section<'a>> {
+        self.sections.get(index)
+    }
+
+    pub(crate) fn by_name(&self, name: &str) -> Option<&Section<'a>> {
+        self.sections.iter().find(|section| section.name == name)
+    }
+
+    /// Contents; empty for what takes no room in the file.
+    pub(crate) fn data(&self, section: &Section<'a>) -> Result<&'a [u8], Error> {
+        section.raw.data(Host, self.bytes).map_err(Error::Elf)
+    }
+
+    /// Index of the section that holds the names of sections.
+    pub(crate) fn section_names(&self) -> Result<usize, Error> {
+        Ok(self.header.shstrndx(Host, self.bytes).map_err(Error::Elf)? as usize)
+    }
+
+    /// Where a section's header lies in the file.
+    pub(crate) fn header_offset(&self, section: usize) -> usize {
+        // Within the file, as parsing the section table has shown.
+        self.header.e_shoff.get(Host) as usize + section * size_of::<RawSection>()
+    }
+
+    /// Where a symbol lies in the file.
+    pub(crate) fn symbol_offset(&self, symbol: usize) -> usize {
+        let table = self.section(self.symbols.section().0);
+        // Within the file, as parsing the symbol table has shown.
+        table.map_or(0, |table| table.raw.sh_offset.get(Host) as usize)
+            + symbol * size_of::<RawSymbol>()
+    }
+
+    pub(crate) fn symbols(&self) -> impl Iterator<Item = Result<Symbol<'a>, Error>> {
+        self.symbols.enumerate().map(|(index, raw)| self.read_symbol(index, raw))
+    }
+
+    pub(crate) fn symbol(&self, index: usize) -> Result<Symbol<'a>, Error> {
+        let index = SymbolIndex(index);
+        self.read_symbol(index, self.symbols.symbol(index).map_err(Error::Elf)?)
+    }
+
+    fn read_symbol(&self, index: SymbolIndex, raw: &'a RawSymbol) -> Result<Symbol<'a>, Error> {
+        let name = self.symbols.symbol_name(Host, raw).map_err(Error::Elf)?;
+        Ok(Symbol {
+            index: index.0,
+            name: str::from_utf8(name)
+                .map_err(|_| Error::Damaged("the name of a symbol is not UTF-8"))?,
+            section: self
+                .symbols
+                .symbol_section(Host, raw, index)
+                .map_err(Error::Elf)?
+                .map(|section| section.0),
+            undefined: raw.is_undefined(Host),
+            kind: raw.st_type(),
+            bind: raw.st_bind(),
+            value: raw.st_value.get(Host),
+            size: raw.st_size.get(Host),
+        })
+    }
+
+    /// Each relocation section with the section that it changes.
+    pub(crate) fn relocations(
+        &self,
+    ) -> impl Iterator<Item = (&Section<'a>, &Section<'a>, Result<&'a [RawRel], Error>)> {
+        self.sections.iter().filter(|section| section.raw.sh_type(Host) == SHT_REL).filter_map(
+            |section| {
+                let changed = self.section(section.raw.sh_info.get(Host) as usize)?;
+                let entries = section.raw.data_as_array(Host, self.bytes).map_err(Error::Elf);
+                Some((section, changed, entries))
+            },
+        )
+    }
+}
+
+fn check_header(bytes: &[u8]) -> Result<&Header, Error> {
+    if bytes.is_empty() {
+        return Err(Error::Empty);
+    }
+    if !bytes.starts_with(b"\x7fELF") {
+        return Err(Error::NotElf { looks_like: looks_like(bytes) });
+    }
+    let size = size_of::<Header>();
+    if bytes.len() < size {
+        let (needs, has) = (size as u64, bytes.len() as u64);
+        return Err(Error::Truncated { what: "ELF header", needs, has });
+    }
+    let object = match bytes.get(5) {
+        Some(1) => Endianness::Little,
+        Some(2) => Endianness::Big,
+        _ => return Err(Error::Damaged("it names no byte order")),
+    };
+    let machine = match (bytes.get(18..20), object) {
+        (Some(&[a, b]), Endianness::Little) => Machine(u16::from_le_bytes([a, b])),
+        (Some(&[a, b]), Endianness::Big) => Machine(u16::from_be_bytes([a, b])),
+        _ => return Err(Error::Damaged("it names no machine")),
+    };
+    if bytes.get(4) == Some(&1) {
+        return Err(Error::Bits32 { machine });
+    }
+    // Old compilers left the number of the machine out.
+    if machine.0 != EM_BPF.0 && machine.0 != EM_NONE.0 {
+        return Err(Error::NotBpf { machine });
+    }
+    if object != Endianness::HOST {
+        return Err(Error::Endianness { object, host: Endianness::HOST });
+    }
+    let header = Header::parse(bytes).map_err(Error::Elf)?;
+    if header.e_type(Host) != ET_REL {
+        return Err(Error::NotRelocatable);
+    }
+    Ok(header)
+}
+
+fn looks_like(bytes: &[u8]) -> Option<&'static str> {
+    let text = |bytes: &[u8]| {
+        bytes.iter().take(512).all(|b| matches!(b, b'\t' | b'\n' | b'\r' | b' '..=b'~'))
+    };
+    Some(match bytes {
+        [b'B', b'C', 0xc0, 0xde, ..] => "LLVM bitcode",
+        [0x1f, 0x8b, ..] => "a gzip archive",
+        [0x28, 0xb5, 0x2f, 0xfd, ..] => "a zstd archive",
+        _ if bytes.starts_with(b"!<arch>\n") => "a static library",
+        _ if bytes.get(257..262) == Some(b"ustar") => "a tar archive",
+        _ if text(bytes) && bytes.windows(8).any(|w| w == b"#include") => "C source",
+        _ if text(bytes) => "text",
+        _ => return None,
+    })
+}
+
+fn section_table<'a>(
+    header: &'a Header,
+    bytes: &'a [u8],
+) -> Result<SectionTable<'a, Header>, Error> {
+    let has = bytes.len() as u64;
+    let start = header.e_shoff.get(Host);
+    let count = u64::from(header.e_shnum.get(Host)).max(1);
+    let needs = start.saturating_add(count * size_of::<RawSection>() as u64);
+    if needs > has {
+        return Err(Error::Truncated { what: "section table", needs, has });
+    }
+    if start == 0 {
+        return Err(Error::Damaged("it has no sections"));
+    }
+    header.sections(Host, bytes).map_err(Error::Elf)
+}
+
+fn check_extent(raw: &RawSection, bytes: &[u8]) -> Result<(), Error> {
+    if matches!(raw.sh_type(Host), SHT_NOBITS | SHT_NULL) {
+        return Ok(());
+    }
+    let has = bytes.len() as u64;
+    let needs = raw.sh_offset.get(Host).saturating_add(raw.sh_size.get(Host));
+    if needs > has {
+        return Err(Error::Truncated { what: "last section", needs, has });
+    }
+    Ok(())
+}
+
+fn section_kind(name: &str, raw: &RawSection) -> Kind {
+    let family = |family: &str| {
+        name.strip_prefix(family).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+    };
+    let kind = raw.sh_type(Host);
+    if kind == SHT_NOBITS {
+        return if family(".bss") { Kind::Data } else { Kind::Other };
+    }
+    if kind != SHT_PROGBITS || raw.sh_size.get(Host) == 0 {
+        return Kind::Other;
+    }
+    if raw.sh_flags(Host).contains(SHF_EXECINSTR) {
+        return Kind::Code;
+    }
+    match name {
+        ".maps" => Kind::Maps,
+        ".addr_space.1" => Kind::Arena,
+        _ if name == "maps" || name.starts_with("maps/") => Kind::LegacyMaps,
+        _ if family(".data") || family(".rodata") => Kind::Data,
+        _ => Kind::Other,
+    }
+}
