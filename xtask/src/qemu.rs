@@ -1,0 +1,244 @@
+//! Boots a guest and carries what it says to the caller.
+
+use std::io::BufReader;
+use std::os::unix::net::UnixListener;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+
+use crate::cpio::Archive;
+use crate::kernels::Kernel;
+use crate::sh;
+use crate::wire::{Frame, PORT};
+
+/// How the guest's instructions are carried out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Accel {
+    /// By the processor.
+    Kvm,
+    /// By QEMU.
+    Tcg,
+}
+
+/// The shape of a guest.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Machine {
+    pub(crate) accel: Accel,
+    pub(crate) cpus: u32,
+    /// Memory in MiB.
+    pub(crate) memory: u32,
+    /// From the start of QEMU to the command's end.
+    pub(crate) limit: Duration,
+}
+
+/// How a guest came to its end.
+#[derive(Debug)]
+pub(crate) enum End {
+    /// The command ended with this status.
+    Exit(u8),
+    /// The time was up; with the last lines of the console.
+    TimeUp(String),
+    /// The guest died or could not do its job; with the reason and the last lines of the console.
+    Broken(String),
+}
+
+const CONSOLE_LINES: usize = 30;
+
+/// Boots `kernel` with `root` and hands every frame before the last to `on_frame`.
+pub(crate) fn boot(
+    machine: Machine,
+    kernel: &Kernel,
+    root: &Archive,
+    mut on_frame: impl FnMut(Frame) -> Result<()>,
+) -> Result<End> {
+    let start = Instant::now();
+    let temp = tempfile::tempdir().context("make a directory for the guest")?;
+    let initrd = temp.path().join("initrd");
+    let mut file = std::io::BufWriter::new(std::fs::File::create(&initrd)?);
+    root.write(&mut file).context("write the initramfs")?;
+    drop(file);
+    let socket = temp.path().join("port");
+    let listener = UnixListener::bind(&socket).context("listen for the guest")?;
+    let console = temp.path().join("console");
+    let mut guest = Guest(command(machine, kernel, &initrd, &socket, &console).spawn()?);
+
+    let frames = receive(listener);
+    let last_lines = || last_lines(&std::fs::read(&console).unwrap_or_default());
+    loop {
+        let left = machine.limit.saturating_sub(start.elapsed());
+        match frames.recv_timeout(left.min(Duration::from_millis(200))) {
+            Ok(Ok(Frame::Exit(status))) => return Ok(End::Exit(status)),
+            Ok(Ok(Frame::Failed(reason))) => {
+                return Ok(End::Broken(format!("{reason}\n{}", last_lines())));
+            }
+            Ok(Ok(frame)) => on_frame(frame)?,
+            Ok(Err(error)) => return Ok(End::Broken(format!("{error}\n{}", last_lines()))),
+            Err(RecvTimeoutError::Timeout) if left.is_zero() => {
+                return Ok(End::TimeUp(last_lines()));
+            }
+            // QEMU may have ended before it opened its side of the socket.
+            Err(RecvTimeoutError::Timeout) if guest.0.try_wait()?.is_none() => {}
+            Err(_) => {
+                let status = guest.0.wait()?;
+                let reason = format!("the guest stopped without an exit status (QEMU: {status})");
+                return Ok(End::Broken(format!("{reason}\n{}", last_lines())));
+            }
+        }
+    }
+}
+
+/// A running QEMU, which ends with its owner.
+struct Guest(Child);
+
+impl Drop for Guest {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn command(
+    machine: Machine,
+    kernel: &Kernel,
+    initrd: &Path,
+    socket: &Path,
+    console: &Path,
+) -> Command {
+    let (accel, cpu) = match machine.accel {
+        Accel::Kvm => ("kvm", "host"),
+        Accel::Tcg => ("tcg,thread=multi", "max"),
+    };
+    // setpriv becomes QEMU: when this program is killed, the kernel ends the guest.
+    let mut command = Command::new("setpriv");
+    command
+        .args(["--pdeathsig", "KILL", "qemu-system-x86_64"])
+        .args(["-nodefaults", "-no-user-config", "-no-reboot"])
+        .args(["-display", "none", "-accel", accel, "-cpu", cpu])
+        .args(["-smp", &machine.cpus.to_string()])
+        .args(["-m", &machine.memory.to_string()])
+        .arg("-kernel")
+        .arg(&kernel.image)
+        .arg("-initrd")
+        .arg(initrd)
+        .args([
+            "-append",
+            "console=ttyS0 loglevel=5 panic=-1 oops=panic mitigations=off",
+        ])
+        .args([
+            "-chardev",
+            &format!("file,id=console,path={}", console.display()),
+        ])
+        .args(["-serial", "chardev:console"])
+        .args([
+            "-chardev",
+            &format!("socket,id=port,path={}", socket.display()),
+        ])
+        .args(["-device", "virtio-serial-pci"])
+        .args([
+            "-device",
+            &format!("virtserialport,chardev=port,name={PORT}"),
+        ])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null());
+    command
+}
+
+/// Reads frames in the background until the guest's last word or the end of QEMU.
+fn receive(listener: UnixListener) -> Receiver<std::io::Result<Frame>> {
+    let (sender, receiver) = channel();
+    std::thread::spawn(move || {
+        let Ok((stream, _)) = listener.accept() else {
+            return;
+        };
+        let mut stream = BufReader::new(stream);
+        while let Some(frame) = Frame::read(&mut stream).transpose() {
+            let last = frame.is_err();
+            if sender.send(frame).is_err() || last {
+                return;
+            }
+        }
+    });
+    receiver
+}
+
+/// The end of the console's text, without terminal codes and carriage returns.
+fn last_lines(console: &[u8]) -> String {
+    let text = String::from_utf8_lossy(console);
+    let lines: Vec<_> = text
+        .lines()
+        .map(|line| line.trim_end().trim_start_matches("\u{1b}c"))
+        .filter(|line| !line.is_empty())
+        .collect();
+    let from = lines.len().saturating_sub(CONSOLE_LINES);
+    let mut shown = String::from("the last lines of its console:");
+    for line in &lines[from..] {
+        shown.push_str("\n  ");
+        shown.push_str(line);
+    }
+    shown
+}
+
+/// Whether guests live under KVM here. Asked once: the answer stays in the cache.
+///
+/// `/dev/kvm` proves nothing: on a machine that is itself a guest it may exist while its guests
+/// die. So a guest is booted with `probe`, twice.
+pub(crate) fn accel(probe: impl Fn(Accel) -> Result<bool>) -> Result<Accel> {
+    match std::env::var("BPFMAN_ACCEL").as_deref() {
+        Ok("kvm") => return Ok(Accel::Kvm),
+        Ok("tcg") => return Ok(Accel::Tcg),
+        _ => {}
+    }
+    if std::fs::File::options()
+        .read(true)
+        .write(true)
+        .open("/dev/kvm")
+        .is_err()
+    {
+        return Ok(Accel::Tcg);
+    }
+    let release = rustix::system::uname()
+        .release()
+        .to_string_lossy()
+        .into_owned();
+    let memo = sh::cache_dir()?.join("accel");
+    if let Ok(known) = std::fs::read_to_string(&memo)
+        && let Some((on, answer)) = known.trim().split_once('\t')
+        && on == release
+    {
+        return Ok(if answer == "kvm" {
+            Accel::Kvm
+        } else {
+            Accel::Tcg
+        });
+    }
+    let works = (0..2).all(|_| probe(Accel::Kvm).unwrap_or(false));
+    let answer = if works { "kvm" } else { "tcg" };
+    eprintln!(
+        "guests run under {answer} here (remembered in {})",
+        memo.display()
+    );
+    std::fs::write(&memo, format!("{release}\t{answer}\n"))
+        .with_context(|| format!("write {}", memo.display()))?;
+    Ok(if works { Accel::Kvm } else { Accel::Tcg })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_lines_are_clean() {
+        let console: Vec<_> = (0..40)
+            .map(|line| format!("\u{1b}cline {line}\r\n\r\n"))
+            .collect();
+        let shown = last_lines(console.concat().as_bytes());
+        assert!(shown.ends_with("\n  line 39"), "{shown}");
+        assert!(
+            shown.contains("\n  line 10\n") && !shown.contains("line 9\n"),
+            "{shown}"
+        );
+    }
+}
