@@ -1,1 +1,32 @@
-//! bpfman: testkit.
+//! What the kernel tests stand on: a sandbox for each test, traffic that is counted to the packet,
+//! snapshots of what the kernel holds, and the rules by which a test may skip.
+//!
+//! Each test runs in a process of its own (nextest on the machine, one call a test in a VM), so
+//! [`Sandbox`] may take the thread of the test into namespaces of its own and never come back.
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stderr,
+    clippy::missing_panics_doc,
+    reason = "code of tests: a surprise ends the test, and what it did is shown"
+)]
+
+mod cli;
+mod lane;
+pub mod maps;
+mod netns;
+mod peers;
+mod run;
+mod sandbox;
+mod veth;
+mod world;
+
+pub use cli::{Details, Line, Load, example, object};
+pub use lane::{Feature, Lane};
+pub use netns::in_netns;
+pub use peers::{bpftool, json, tool, xdp_loader};
+pub use run::{Output, wait_until};
+pub use sandbox::Sandbox;
+pub use veth::Veth;
+pub use world::World;

@@ -1,0 +1,246 @@
+//! A world of its own for one test.
+
+use std::{
+    ffi::OsStr,
+    fs::{self, File},
+    path::{Path, PathBuf},
+    process::Command,
+    sync::atomic::{AtomicUsize, Ordering},
+    thread,
+};
+
+use nix::{
+    fcntl::{Flock, FlockArg},
+    mount::{MsFlags, mount},
+    sched::{CloneFlags, unshare},
+};
+
+use crate::{
+    Details, Feature, Line, Load, Output, Veth, World,
+    lane::{may_run, test_name},
+    maps, tool, world,
+};
+
+/// The configuration file of every sandbox; it does not exist unless a test writes it.
+const CONFIG: &str = "/run/bpfman.toml";
+
+/// Mount and network namespace, bpffs, `/run` and with it bpfman's runtime root, all private to
+/// the calling thread and what it starts.
+///
+/// When it goes out of scope at the end of a test, every program that bpfman still lists is
+/// unloaded, and the test fails when then anything is left that was not there before.
+#[derive(Debug)]
+pub struct Sandbox {
+    before: World,
+    veths: AtomicUsize,
+    /// One sandbox at a time on a machine: programs have no owner that would tell ours from those
+    /// of another test.
+    _turn: Flock<File>,
+}
+
+impl Default for Sandbox {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Sandbox {
+    /// Takes the calling thread into it, for good.
+    pub fn new() -> Self {
+        let turn = File::create("/tmp/bpfman-testkit.lock").unwrap();
+        let turn = Flock::lock(turn, FlockArg::LockExclusive)
+            .map_err(|(_, e)| e)
+            .unwrap();
+        unshare(CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWNET)
+            .expect("kernel tests need root");
+        let none = None::<&str>;
+        mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none).unwrap();
+        // sysfs shows the interfaces of the namespace that mounted it.
+        for (kind, at) in [
+            ("tmpfs", "/run"),
+            ("sysfs", "/sys"),
+            ("bpf", "/sys/fs/bpf"),
+            ("tracefs", "/sys/kernel/tracing"),
+        ] {
+            mount(Some(kind), at, Some(kind), MsFlags::empty(), none)
+                .unwrap_or_else(|error| panic!("cannot mount {kind} on {at}: {error}"));
+        }
+        tool("ip", &["link", "set", "lo", "up"]).ok();
+        Self {
+            before: World::now(),
+            veths: AtomicUsize::new(0),
+            _turn: turn,
+        }
+    }
+
+    /// The same where the kernel has the features; None where the lane may lack them.
+    pub fn requiring(features: &[Feature]) -> Option<Self> {
+        may_run(features).then(Self::new)
+    }
+
+    /// Where bpfman keeps its state, lock and bpffs: the documented place, in a private `/run`.
+    pub fn runtime_dir(&self) -> &'static Path {
+        Path::new("/run/bpfman")
+    }
+
+    /// An empty directory that goes with the sandbox.
+    pub fn tmp(&self) -> PathBuf {
+        let path = PathBuf::from("/run/test");
+        fs::create_dir_all(&path).unwrap();
+        path
+    }
+
+    /// bpfman with these arguments, not started yet.
+    pub fn command<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Command {
+        let mut command = Command::new(binary());
+        command
+            .args(args)
+            .env_remove("BPFMAN_FAULT")
+            .env("TZ", "UTC");
+        command
+    }
+
+    /// Runs bpfman.
+    pub fn bpfman<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Output {
+        Output::of(&mut self.command(args))
+    }
+
+    /// Runs bpfman with one environment variable, such as `BPFMAN_FAULT`.
+    pub fn bpfman_env<S: AsRef<OsStr>>(
+        &self,
+        name: &str,
+        value: &str,
+        args: impl IntoIterator<Item = S>,
+    ) -> Output {
+        eprintln!("{name}={value}");
+        Output::of(self.command(args).env(name, value))
+    }
+
+    /// Loads a program; it must succeed. Answers its id.
+    #[track_caller]
+    pub fn load(&self, load: &Load) -> u32 {
+        id(&self.try_load(load).ok())
+    }
+
+    /// Loads a program, or finds out why not.
+    pub fn try_load(&self, load: &Load) -> Output {
+        self.bpfman(load.args())
+    }
+
+    /// Unloads a program; it must succeed without a word.
+    #[track_caller]
+    pub fn unload(&self, id: u32) {
+        let output = self.bpfman(["unload", &id.to_string()]);
+        assert_eq!(
+            (output.stdout.as_str(), output.stderr.as_str()),
+            ("", ""),
+            "{output}"
+        );
+        output.ok();
+    }
+
+    /// The tables of `get`.
+    #[track_caller]
+    pub fn get(&self, id: u32) -> Details {
+        Details::parse(&self.bpfman(["get", &id.to_string()]).ok())
+    }
+
+    /// The lines of `list`.
+    #[track_caller]
+    pub fn list(&self, options: &[&str]) -> Vec<Line> {
+        Line::parse(&self.bpfman(["list"].iter().chain(options)).ok())
+    }
+
+    /// The ids of `list`.
+    #[track_caller]
+    pub fn ids(&self) -> Vec<u32> {
+        self.list(&[]).iter().map(|line| line.id).collect()
+    }
+
+    /// The file of a map below the program's `Map Pin Path`.
+    #[track_caller]
+    pub fn map(&self, id: u32, map: &str) -> PathBuf {
+        Path::new(&self.get(id).bpfman("Map Pin Path")).join(map)
+    }
+
+    /// The counter below key 0 of a program's map.
+    #[track_caller]
+    pub fn count(&self, id: u32, map: &str) -> u64 {
+        maps::count(&self.map(id, map), 0)
+    }
+
+    /// A veth pair, `bm<k>` here and its peer in the namespace `peer<k>`, with addresses, and with
+    /// no packet on it that the test does not send.
+    pub fn veth(&self) -> Veth {
+        Veth::new(None, self.veths.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// The same, but with the near side in a named namespace that exists.
+    pub fn veth_in(&self, netns: &str) -> Veth {
+        Veth::new(Some(netns), self.veths.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// A named network namespace.
+    pub fn netns(&self, name: &str) {
+        tool("ip", &["netns", "add", name]).ok();
+    }
+
+    /// Writes the configuration file of this sandbox.
+    pub fn config(&self, text: &str) {
+        fs::write(CONFIG, text).unwrap();
+    }
+
+    /// The closure must leave programs, maps, links, pins and interfaces as they are.
+    #[track_caller]
+    pub fn unchanged<T>(&self, work: impl FnOnce() -> T) -> T {
+        let before = World::now();
+        let answer = work();
+        world::assert_same(&before, "after what should change nothing");
+        answer
+    }
+}
+
+impl Drop for Sandbox {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            eprintln!("{} failed; what differs from its start:", test_name());
+            for line in self.before.diff(&World::now()) {
+                eprintln!("{line}");
+            }
+            return;
+        }
+        let ids: Vec<String> = self.ids().iter().map(ToString::to_string).collect();
+        if !ids.is_empty() {
+            self.bpfman(std::iter::once("unload").chain(ids.iter().map(String::as_str)))
+                .ok();
+        }
+        world::assert_same(
+            &self.before,
+            "at the end of the test, with everything unloaded",
+        );
+    }
+}
+
+/// The id that `load -o id` prints.
+#[track_caller]
+pub(crate) fn id(stdout: &str) -> u32 {
+    stdout
+        .trim()
+        .parse()
+        .unwrap_or_else(|_| panic!("no id: {stdout:?}"))
+}
+
+/// The program under test, built with the feature `fault`.
+fn binary() -> PathBuf {
+    if let Some(path) = std::env::var_os("BPFMAN_BIN") {
+        return path.into();
+    }
+    let test = std::env::current_exe().unwrap();
+    let path = test.parent().and_then(Path::parent).unwrap().join("bpfman");
+    assert!(
+        path.exists(),
+        "no {}: build it with `cargo build -p bpfman --features fault` or set BPFMAN_BIN",
+        path.display()
+    );
+    path
+}

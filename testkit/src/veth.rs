@@ -1,0 +1,175 @@
+//! A veth pair, and traffic on it that is counted to the packet.
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    io::ErrorKind,
+    io::Write as _,
+    net::{Ipv4Addr, SocketAddr, UdpSocket},
+    process::{Command, Stdio},
+    sync::atomic::{AtomicU32, Ordering},
+    time::{Duration, Instant},
+};
+
+use nix::errno::Errno;
+
+use crate::{in_netns, tool};
+
+/// How long the line must be quiet before the packets that did not come count as lost.
+const QUIET: Duration = Duration::from_millis(200);
+
+/// Two interfaces: the near one, for programs, and its peer in a namespace of its own. Neighbours
+/// are entered by hand and IPv6 is off, so the only packets are those that the test sends.
+#[derive(Debug)]
+pub struct Veth {
+    /// The near interface.
+    pub name: String,
+    /// The far interface.
+    pub peer: String,
+    /// The namespace of the far one.
+    pub netns: String,
+    near: UdpSocket,
+    far: UdpSocket,
+    sequence: AtomicU32,
+}
+
+impl Veth {
+    pub(crate) fn new(near_netns: Option<&str>, k: usize) -> Self {
+        let (name, peer, netns) = (format!("bm{k}"), format!("fm{k}"), format!("peer{k}"));
+        tool("ip", &["netns", "add", &netns]).ok();
+        in_netns(&netns, quiet_ipv6);
+        let near = |work: &(dyn Fn() + Sync)| match near_netns {
+            None => work(),
+            Some(netns) => in_netns(netns, work),
+        };
+        near(&quiet_ipv6);
+        near(&|| {
+            batch(&format!(
+                "link add {name} numtxqueues 1 numrxqueues 1 address 02:00:00:00:{k:02x}:01 \
+                 type veth peer name {peer} netns {netns} address 02:00:00:00:{k:02x}:02\n\
+                 address add 10.200.{k}.1/24 dev {name}\n\
+                 link set {name} up\n\
+                 neigh replace 10.200.{k}.2 lladdr 02:00:00:00:{k:02x}:02 dev {name} nud permanent\n"
+            ));
+        });
+        in_netns(&netns, || {
+            batch(&format!(
+                "address add 10.200.{k}.2/24 dev {peer}\n\
+                 link set {peer} up\n\
+                 neigh replace 10.200.{k}.1 lladdr 02:00:00:00:{k:02x}:01 dev {peer} nud permanent\n"
+            ));
+        });
+        let k = u8::try_from(k).unwrap();
+        let near_socket = match near_netns {
+            None => socket(k, 1),
+            Some(netns) => in_netns(netns, || socket(k, 1)),
+        };
+        let far_socket = in_netns(&netns, || socket(k, 2));
+        Self {
+            name,
+            peer,
+            netns,
+            near: near_socket,
+            far: far_socket,
+            sequence: AtomicU32::new(0),
+        }
+    }
+
+    /// Sends packets from the peer to the near interface. Answers how many of them arrived behind
+    /// it.
+    pub fn ingress(&self, packets: u32) -> u32 {
+        self.exchange(&self.far, &self.near, packets)
+    }
+
+    /// Sends packets out of the near interface. Answers how many of them arrived at the peer.
+    pub fn egress(&self, packets: u32) -> u32 {
+        self.exchange(&self.near, &self.far, packets)
+    }
+
+    /// The socket behind the near interface, and the one at the peer.
+    pub fn sockets(&self) -> (&UdpSocket, &UdpSocket) {
+        (&self.near, &self.far)
+    }
+
+    fn exchange(&self, from: &UdpSocket, to: &UdpSocket, packets: u32) -> u32 {
+        let first = self.sequence.fetch_add(packets, Ordering::Relaxed);
+        let address = to.local_addr().unwrap();
+        let mut expected: BTreeSet<u32> = (first..first + packets).collect();
+        for number in &expected {
+            send(from, address, *number);
+        }
+        let mut arrived = 0;
+        let mut last = Instant::now();
+        while !expected.is_empty() && last.elapsed() < QUIET {
+            if let Some(number) = receive(to) {
+                assert!(
+                    expected.remove(&number),
+                    "packet {number} twice, or never sent"
+                );
+                arrived += 1;
+                last = Instant::now();
+            }
+        }
+        arrived
+    }
+}
+
+/// Sends one numbered packet. A full queue and a packet that a filter took are no errors.
+pub(crate) fn send(from: &UdpSocket, to: SocketAddr, number: u32) {
+    match from.send_to(&number.to_be_bytes(), to) {
+        Err(error) if error.raw_os_error() == Some(Errno::ENOBUFS as i32) => {}
+        result => assert_eq!(result.unwrap(), 4),
+    }
+}
+
+/// The number of the next packet; None when none comes for 20 ms.
+pub(crate) fn receive(socket: &UdpSocket) -> Option<u32> {
+    let mut buffer = [0; 64];
+    match socket.recv_from(&mut buffer) {
+        Ok((size, _)) => {
+            assert_eq!(size, 4, "a packet that no test sent");
+            Some(u32::from_be_bytes(*buffer.first_chunk().unwrap()))
+        }
+        Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => None,
+        Err(error) => panic!("cannot receive: {error}"),
+    }
+}
+
+/// A socket on the address of one side, in the namespace of the calling thread.
+fn socket(k: u8, side: u8) -> UdpSocket {
+    let socket = UdpSocket::bind((Ipv4Addr::new(10, 200, k, side), 4000)).unwrap();
+    socket
+        .set_read_timeout(Some(Duration::from_millis(20)))
+        .unwrap();
+    socket
+}
+
+/// Several `ip` commands at once.
+fn batch(commands: &str) {
+    let mut child = Command::new("ip")
+        .args(["-batch", "-"])
+        .stdin(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child
+        .stdin
+        .take()
+        .unwrap()
+        .write_all(commands.as_bytes())
+        .unwrap();
+    assert!(
+        child.wait().unwrap().success(),
+        "ip -batch failed:\n{commands}"
+    );
+}
+
+/// No IPv6 in the namespace of the calling thread: its neighbour discovery would be counted.
+fn quiet_ipv6() {
+    for which in ["all", "default"] {
+        let path = format!("/proc/sys/net/ipv6/conf/{which}/disable_ipv6");
+        match fs::write(&path, "1") {
+            Err(error) if error.kind() != ErrorKind::NotFound => panic!("{path}: {error}"),
+            _ => {}
+        }
+    }
+}

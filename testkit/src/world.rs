@@ -1,0 +1,189 @@
+//! What the kernel holds, before and after.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
+
+use libbpf_rs::query::{LinkInfoIter, MapInfoIter, ProgInfoIter};
+use serde_json::Value;
+
+use crate::{in_netns, json};
+
+/// Everything that a test could leave behind: a name for each thing, and what it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct World(BTreeMap<String, String>);
+
+impl World {
+    /// All programs, maps and links of the machine; pins, temporary files, queueing disciplines,
+    /// filters and XDP programs of the sandbox.
+    pub fn now() -> Self {
+        let mut all = BTreeMap::new();
+        for program in ProgInfoIter::default() {
+            let name = program.name.to_string_lossy().into_owned();
+            all.insert(
+                format!("program {}", program.id),
+                format!("{:?} {name}", program.ty),
+            );
+        }
+        for map in MapInfoIter::default() {
+            let name = map.name.to_string_lossy().into_owned();
+            all.insert(format!("map {}", map.id), format!("{:?} {name}", map.ty));
+        }
+        for link in LinkInfoIter::default() {
+            all.insert(
+                format!("link {}", link.id),
+                format!("of program {}", link.prog_id),
+            );
+        }
+        for mount in bpffs_mounts() {
+            pins(&mount, &mut all);
+        }
+        files(&mut all);
+        for netns in netns_names() {
+            match &netns {
+                None => interfaces("", &mut all),
+                Some(name) => in_netns(name, || interfaces(name, &mut all)),
+            }
+        }
+        Self(all)
+    }
+
+    /// What came (`+`), went (`-`) or is another (`~`), a line each.
+    pub fn diff(&self, after: &Self) -> Vec<String> {
+        let mut lines = Vec::new();
+        for (name, what) in &self.0 {
+            match after.0.get(name) {
+                None => lines.push(format!("- {name}: {what}")),
+                Some(now) if now != what => lines.push(format!("~ {name}: {what} -> {now}")),
+                Some(_) => {}
+            }
+        }
+        let came = after
+            .0
+            .iter()
+            .filter(|(name, _)| !self.0.contains_key(*name));
+        lines.extend(came.map(|(name, what)| format!("+ {name}: {what}")));
+        lines
+    }
+}
+
+/// Fails with the differences. The kernel frees programs and maps some time after their last user
+/// is gone, so a difference counts only when it stays.
+#[track_caller]
+pub(crate) fn assert_same(before: &World, when: &str) {
+    let end = Instant::now() + Duration::from_secs(4);
+    loop {
+        let diff = before.diff(&World::now());
+        if diff.is_empty() {
+            return;
+        }
+        assert!(
+            Instant::now() < end,
+            "the world is another one {when}:\n{}",
+            diff.join("\n")
+        );
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// Mount points of this thread's bpffs.
+fn bpffs_mounts() -> Vec<PathBuf> {
+    let mounts = fs::read_to_string("/proc/thread-self/mounts").unwrap();
+    let fields = mounts
+        .lines()
+        .map(|line| line.split(' ').collect::<Vec<_>>());
+    fields
+        .filter(|f| f.get(2) == Some(&"bpf"))
+        .map(|f| PathBuf::from(f[1]))
+        .collect()
+}
+
+/// Pins, and the directories that belong to one program or one dispatcher. The few that stay for
+/// all programs to come do not count.
+fn pins(dir: &Path, all: &mut BTreeMap<String, String>) {
+    for entry in fs::read_dir(dir).unwrap().filter_map(Result::ok) {
+        let path = entry.path();
+        let is_dir = entry.file_type().is_ok_and(|kind| kind.is_dir());
+        let own = entry
+            .file_name()
+            .to_string_lossy()
+            .chars()
+            .any(|c| c.is_ascii_digit());
+        if !is_dir || own {
+            all.insert(format!("pin {}", path.display()), String::new());
+        }
+        if is_dir {
+            pins(&path, all);
+        }
+    }
+}
+
+/// Files of the runtime root besides the two that stay.
+fn files(all: &mut BTreeMap<String, String>) {
+    for entry in fs::read_dir("/run/bpfman")
+        .into_iter()
+        .flatten()
+        .filter_map(Result::ok)
+    {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if !["fs", "lock", "state.json"].contains(&name.as_str()) {
+            all.insert(format!("file /run/bpfman/{name}"), String::new());
+        }
+    }
+}
+
+/// None for the namespace of this thread.
+fn netns_names() -> Vec<Option<String>> {
+    let named = fs::read_dir("/run/netns")
+        .into_iter()
+        .flatten()
+        .filter_map(Result::ok);
+    let named = named.map(|entry| Some(entry.file_name().to_string_lossy().into_owned()));
+    std::iter::once(None).chain(named).collect()
+}
+
+/// What hangs on the interfaces of the calling thread's namespace.
+fn interfaces(netns: &str, all: &mut BTreeMap<String, String>) {
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    for link in json("ip", &["-j", "-d", "link"])
+        .as_array()
+        .into_iter()
+        .flatten()
+    {
+        if link["xdp"].is_object() {
+            all.insert(
+                format!("xdp {netns}/{}", text(&link["ifname"])),
+                link["xdp"].to_string(),
+            );
+        }
+    }
+    for qdisc in json("tc", &["-j", "qdisc", "show"])
+        .as_array()
+        .into_iter()
+        .flatten()
+    {
+        let (kind, dev) = (text(&qdisc["kind"]), text(&qdisc["dev"]));
+        if kind == "noqueue" {
+            continue;
+        }
+        all.insert(
+            format!("qdisc {netns}/{dev} {kind}"),
+            qdisc["handle"].to_string(),
+        );
+        if !["clsact", "ingress"].contains(&kind.as_str()) {
+            continue;
+        }
+        for hook in ["ingress", "egress"] {
+            let filters = json("tc", &["-j", "filter", "show", "dev", &dev, hook]);
+            for (at, filter) in filters.as_array().into_iter().flatten().enumerate() {
+                all.insert(
+                    format!("filter {netns}/{dev} {hook} {at}"),
+                    filter.to_string(),
+                );
+            }
+        }
+    }
+}

@@ -1,0 +1,85 @@
+//! Words that many tests use.
+
+use testkit::{Load, Sandbox, Veth, object};
+
+/// XDP actions, include/uapi/linux/bpf.h.
+pub(crate) const XDP: [(&str, i32); 5] = [
+    ("aborted", 0),
+    ("drop", 1),
+    ("pass", 2),
+    ("tx", 3),
+    ("redirect", 4),
+];
+
+/// TC actions, include/uapi/linux/pkt_cls.h.
+pub(crate) const TC: [(&str, i32); 10] = [
+    ("unspec", -1),
+    ("ok", 0),
+    ("reclassify", 1),
+    ("shot", 2),
+    ("pipe", 3),
+    ("stolen", 4),
+    ("queued", 5),
+    ("repeat", 6),
+    ("redirect", 7),
+    ("trap", 8),
+];
+
+/// A 32-bit value in the form of `--global`: its bytes in memory order.
+pub(crate) fn hex(value: i32) -> String {
+    format!("{:08X}", u32::from_be_bytes(value.to_ne_bytes()))
+}
+
+/// An XDP program that counts in `counter` and returns the action.
+pub(crate) fn xdp(action: &str) -> Load {
+    let (_, value) = XDP.iter().find(|(name, _)| *name == action).unwrap();
+    object("xdp_verdict")
+        .name("xdp_verdict")
+        .global("verdict", &hex(*value))
+}
+
+/// A TC program that counts in `counter` and returns the action.
+pub(crate) fn tc(action: &str) -> Load {
+    let (_, value) = TC.iter().find(|(name, _)| *name == action).unwrap();
+    object("tc_verdict")
+        .name("tc_verdict")
+        .global("verdict", &hex(*value))
+}
+
+/// The counters of several programs.
+#[track_caller]
+pub(crate) fn counts(sandbox: &Sandbox, ids: &[u32]) -> Vec<u64> {
+    ids.iter().map(|id| sandbox.count(*id, "counter")).collect()
+}
+
+/// `Position` of several programs.
+#[track_caller]
+pub(crate) fn positions(sandbox: &Sandbox, ids: &[u32]) -> Vec<usize> {
+    ids.iter()
+        .map(|id| sandbox.get(*id).bpfman("Position").parse().unwrap())
+        .collect()
+}
+
+/// Sends packets to the near interface: how many each program counts of them, and how many arrive.
+#[track_caller]
+pub(crate) fn ingress(s: &Sandbox, veth: &Veth, packets: u32, ids: &[u32]) -> (Vec<u64>, u32) {
+    let before = counts(s, ids);
+    let arrived = veth.ingress(packets);
+    (difference(&counts(s, ids), &before), arrived)
+}
+
+/// The same out of the near interface.
+#[track_caller]
+pub(crate) fn egress(s: &Sandbox, veth: &Veth, packets: u32, ids: &[u32]) -> (Vec<u64>, u32) {
+    let before = counts(s, ids);
+    let arrived = veth.egress(packets);
+    (difference(&counts(s, ids), &before), arrived)
+}
+
+fn difference(after: &[u64], before: &[u64]) -> Vec<u64> {
+    after
+        .iter()
+        .zip(before)
+        .map(|(after, before)| after - before)
+        .collect()
+}
