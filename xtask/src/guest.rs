@@ -31,6 +31,13 @@ const MOUNTS: &[(&str, &str)] = &[
     ("bpf", "/sys/fs/bpf"),
     ("cgroup2", "/sys/fs/cgroup"),
 ];
+/// Links that programs expect in `/dev`, which devtmpfs leaves to user space.
+const LINKS: &[(&str, &str)] = &[
+    ("/proc/self/fd", "/dev/fd"),
+    ("/proc/self/fd/0", "/dev/stdin"),
+    ("/proc/self/fd/1", "/dev/stdout"),
+    ("/proc/self/fd/2", "/dev/stderr"),
+];
 /// How long output may still come after the command itself has ended; only processes that it left
 /// in the background can keep the pipes open longer.
 const DRAIN: Duration = Duration::from_secs(1);
@@ -59,6 +66,9 @@ fn work() -> Result<()> {
         mount(*kind, *target, *kind, MountFlags::empty(), None)
             .with_context(|| format!("mount {kind} on {target}"))?;
     }
+    for (to, path) in LINKS {
+        std::os::unix::fs::symlink(to, path).with_context(|| format!("link {path}"))?;
+    }
     let job = std::fs::read(JOB).context("read the job")?;
     let job: Job = serde_json::from_slice(&job).context("read the job")?;
     let modules = load_modules(&job.modules);
@@ -83,7 +93,13 @@ fn load_modules(names: &[String]) -> Result<()> {
     for name in names {
         let path = format!("/lib/modules/{name}.ko");
         let content = std::fs::read(&path).with_context(|| format!("read {path}"))?;
-        init_module(&content, c"").with_context(|| format!("load module {name}"))?;
+        // By default this one module adds an interface to the guest.
+        let parameters = if name == "dummy" {
+            c"numdummies=0"
+        } else {
+            c""
+        };
+        init_module(&content, parameters).with_context(|| format!("load module {name}"))?;
     }
     Ok(())
 }

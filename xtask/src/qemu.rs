@@ -172,9 +172,15 @@ fn last_lines(console: &[u8]) -> String {
         .map(|line| line.trim_end().trim_start_matches("\u{1b}c"))
         .filter(|line| !line.is_empty())
         .collect();
-    let from = lines.len().saturating_sub(CONSOLE_LINES);
+    // A crash tells its reason first and then much about the processor.
+    let crash = lines.iter().position(|line| {
+        let signs = ["Kernel panic", "BUG:", "Oops:", "general protection"];
+        signs.iter().any(|sign| line.contains(sign))
+    });
+    let from = crash.unwrap_or_else(|| lines.len().saturating_sub(CONSOLE_LINES));
+    let lines = &lines[from..lines.len().min(from + 2 * CONSOLE_LINES)];
     let mut shown = String::from("the last lines of its console:");
-    for line in &lines[from..] {
+    for line in lines {
         shown.push_str("\n  ");
         shown.push_str(line);
     }
@@ -240,5 +246,13 @@ mod tests {
             shown.contains("\n  line 10\n") && !shown.contains("line 9\n"),
             "{shown}"
         );
+    }
+    #[test]
+    fn a_crash_is_shown_from_its_reason_on() {
+        let after: Vec<_> = (0..50).map(|line| format!("trace {line}\n")).collect();
+        let console = format!("boot\nKernel panic - not syncing\n{}", after.concat());
+        let shown = last_lines(console.as_bytes());
+        assert!(shown.contains("Kernel panic"), "{shown}");
+        assert!(!shown.contains("boot"), "{shown}");
     }
 }
