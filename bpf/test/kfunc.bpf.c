@@ -3,7 +3,10 @@
 // Functions of the kernel (kfuncs) that tracing programs may call since 6.1 (CONFIG_KEYS).
 #include "counter.h"
 
-struct bpf_key;
+// The name and the kind have to match, the fields do not.
+struct bpf_key {
+	int unused;
+};
 
 extern struct bpf_key *bpf_lookup_system_key(__u64 id) __ksym;
 extern void bpf_key_put(struct bpf_key *key) __ksym;

@@ -1,21 +1,18 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 //
-// Addresses of kernel symbols: one by its name in kallsyms, one typed by BTF, one that is absent.
+// Addresses of kernel symbols by their names in kallsyms: one that is there and one that is not.
 #include "counter.h"
 
-extern const void bpf_link_fops __ksym;
-extern const int bpf_prog_active __ksym;
+extern const void bpf_prog_put __ksym;
 extern const void bpfman_no_such_symbol __ksym __weak;
 
 COUNTER(address);
-COUNTER(active);
 
-// Leaves the address that /proc/kallsyms shows, and 1 + the value of a per-CPU variable.
+// Leaves the address of bpf_prog_put that /proc/kallsyms shows.
 SEC("tracepoint/syscalls/sys_enter_openat")
 int ksym(void *ctx)
 {
-	set(&address, (__u64)&bpf_link_fops + (__u64)&bpfman_no_such_symbol);
-	set(&active, 1 + *(int *)bpf_this_cpu_ptr(&bpf_prog_active));
+	set(&address, (__u64)&bpf_prog_put + (__u64)&bpfman_no_such_symbol);
 	return 0;
 }
 

@@ -10,12 +10,11 @@ use std::{fs, io};
 
 use anyhow::{Context, Result, bail};
 
+use crate::setup::{self, Need};
 use crate::sh;
 
 const CLANG: &str = "clang-19";
 const STRIP: &str = "llvm-strip-19";
-/// What holds them on Debian (bookworm and later).
-const PACKAGES: [&str; 2] = ["clang-19", "llvm-19"];
 /// The compiler that made the committed objects: another one may order or name things otherwise.
 const VERSION: &str = "19.1.7";
 /// The directories of `bpf/` with sources.
@@ -75,20 +74,7 @@ fn report(check: bool, all: usize, changed: &[PathBuf]) -> Result<()> {
 
 /// Sees to it that the one compiler is there.
 fn need_compiler() -> Result<()> {
-    if sh::which(CLANG).is_none() || sh::which(STRIP).is_none() {
-        if sh::which("apt-get").is_none() {
-            bail!("{CLANG} and {STRIP} are missing, and there is no apt-get to install them");
-        }
-        sh::need_root(&format!("installing {}", PACKAGES.join(" and ")))?;
-        println!("installing {} with apt-get", PACKAGES.join(" and "));
-        sh::run(Command::new("apt-get").args(["-q", "update"]))?;
-        sh::run(
-            Command::new("apt-get")
-                .args(["-q", "-y", "--no-install-recommends", "install"])
-                .args(PACKAGES)
-                .env("DEBIAN_FRONTEND", "noninteractive"),
-        )?;
-    }
+    setup::ensure(&[Need::Bpf])?;
     let said = sh::output(Command::new(CLANG).arg("--version"))?;
     let first = said.lines().next().unwrap_or_default();
     if !first.split(' ').any(|word| word == VERSION) {
@@ -195,7 +181,9 @@ fn files(root: &Path, suffix: &str) -> Result<Vec<PathBuf>> {
     for dir in DIRS {
         let entries = fs::read_dir(root.join(dir)).with_context(|| format!("list bpf/{dir}"))?;
         for entry in entries {
-            let name = entry.with_context(|| format!("list bpf/{dir}"))?.file_name();
+            let name = entry
+                .with_context(|| format!("list bpf/{dir}"))?
+                .file_name();
             if name.to_string_lossy().ends_with(suffix) {
                 found.push(Path::new(dir).join(name));
             }

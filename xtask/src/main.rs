@@ -7,6 +7,7 @@
 )]
 
 mod apt;
+mod bpf;
 mod cpio;
 mod guest;
 mod initramfs;
@@ -36,6 +37,12 @@ enum Command {
     Setup(setup::Args),
     /// Run one command under another kernel, in QEMU
     Vm(vm::Args),
+    /// Compile the eBPF objects in bpf/
+    Bpf {
+        /// Change nothing; fail when a committed object is not what its source compiles to
+        #[arg(long)]
+        check: bool,
+    },
 }
 
 fn main() -> ExitCode {
@@ -46,6 +53,7 @@ fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Setup(args) => setup::run(&args).map(|()| ExitCode::SUCCESS),
         Command::Vm(args) => vm::run(args),
+        Command::Bpf { check } => bpf::run(check).map(|()| ExitCode::SUCCESS),
     };
     done.unwrap_or_else(|error| {
         eprintln!("error: {error:#}");

@@ -25,6 +25,8 @@ pub(crate) enum Need {
     Host,
     /// To boot another kernel.
     Vm,
+    /// To compile the eBPF objects, which are committed.
+    Bpf,
     /// To run tests at all: cargo-nextest.
     Nextest,
 }
@@ -68,6 +70,13 @@ const PACKAGES: &[(Need, &str, Proof)] = &[
     (Need::Vm, "bpftool", Proof::Program("bpftool")),
     (Need::Vm, "xdp-tools", Proof::Program("xdp-loader")),
     (Need::Vm, "ethtool", Proof::Program("ethtool")),
+    (Need::Bpf, "clang-19", Proof::Program("clang-19")),
+    (Need::Bpf, "llvm-19", Proof::Program("llvm-strip-19")),
+    (
+        Need::Bpf,
+        "libc6-dev",
+        Proof::File("/usr/include/linux/if_ether.h"),
+    ),
 ];
 
 const QEMU: &str = "qemu-system-x86_64";
