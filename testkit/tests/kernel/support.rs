@@ -83,3 +83,21 @@ fn difference(after: &[u64], before: &[u64]) -> Vec<u64> {
         .map(|(after, before)| after - before)
         .collect()
 }
+
+/// A child that does not outlive its test.
+pub(crate) struct Killed(pub(crate) std::process::Child);
+
+impl Killed {
+    /// Its process id.
+    pub(crate) fn id(&self) -> u32 {
+        self.0.id()
+    }
+}
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        // It may have ended on its own.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
