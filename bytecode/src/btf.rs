@@ -23,7 +23,9 @@ impl<'a> Debug<'a> {
             return Ok(Self::default());
         };
         let (btf, ext) = (elf.data(btf)?, elf.data(ext)?);
-        Ok(Btf::parse(btf).and_then(|btf| Self::parse(&btf, ext)).unwrap_or_default())
+        Ok(Btf::parse(btf)
+            .and_then(|btf| Self::parse(&btf, ext))
+            .unwrap_or_default())
     }
 
     /// Whether the function at this place is described.
@@ -37,7 +39,11 @@ impl<'a> Debug<'a> {
         }
         let header = word(ext, 4)?;
         let part = |offset: usize, len: usize| {
-            slice(ext.get(header as usize..)?, word(ext, offset)?, word(ext, len)?)
+            slice(
+                ext.get(header as usize..)?,
+                word(ext, offset)?,
+                word(ext, len)?,
+            )
         };
         // Objects of older compilers end their header before the CO-RE relocations.
         let core_relocations = header >= 32 && word(ext, 28)? > 0;
@@ -56,7 +62,10 @@ impl<'a> Debug<'a> {
                 rest = rest.get(size..)?;
             }
         }
-        Some(Self { functions, core_relocations })
+        Some(Self {
+            functions,
+            core_relocations,
+        })
     }
 }
 
@@ -105,7 +114,7 @@ pub(crate) struct MapDef {
 }
 
 /// Size of a map's variable, in bytes: one pointer for each number.
-pub(crate) const MAP_SIZE: u64 = 5 * 8;
+pub(crate) const MAP_SIZE: u32 = 5 * 8;
 
 const MEMBERS: [&str; 5] = ["type", "key_size", "value_size", "max_entries", "map_flags"];
 
@@ -130,19 +139,23 @@ pub(crate) fn with_maps(existing: Option<&[u8]>, maps: &[MapDef]) -> Result<Vec<
     for map in maps {
         let mut body = Vec::with_capacity(members.len() * 3);
         for ((name, number), bit) in members.iter().zip(map.numbers).zip((0..).step_by(64)) {
-            let pointer = *numbers.entry(number).or_insert_with(|| writer.number(byte, number));
+            let pointer = *numbers
+                .entry(number)
+                .or_insert_with(|| writer.number(byte, number));
             body.extend([*name, pointer, bit]);
         }
-        let definition = writer.add(0, KIND_STRUCT, members.len(), MAP_SIZE as u32, &body);
+        let definition = writer.add(0, KIND_STRUCT, 5, MAP_SIZE, &body);
         let name = writer.string(&map.name);
         // 1: a global variable.
         let variable = writer.add(name, KIND_VAR, 0, definition, &[1]);
-        variables.push([variable, 0, MAP_SIZE as u32]);
+        variables.push([variable, 0, MAP_SIZE]);
     }
     // A size of 0 makes libbpf take size and offsets from the ELF symbols, as it does with what
     // clang makes.
     let section = writer.string(".maps");
-    writer.add(section, KIND_DATASEC, variables.len(), 0, &variables.concat());
+    let count =
+        u16::try_from(variables.len()).map_err(|_| Error::Damaged("it has too many maps"))?;
+    writer.add(section, KIND_DATASEC, count, 0, &variables.concat());
     writer.finish()
 }
 
@@ -156,8 +169,12 @@ struct Writer {
 
 impl Writer {
     fn start(existing: Option<&[u8]>) -> Result<Self, Error> {
-        let mut writer =
-            Self { types: Vec::new(), strings: vec![0], last_id: 0, variables: Vec::new() };
+        let mut writer = Self {
+            types: Vec::new(),
+            strings: vec![0],
+            last_id: 0,
+            variables: Vec::new(),
+        };
         if let Some(data) = existing {
             const BROKEN: Error = Error::Damaged("its BTF contradicts itself");
             let btf = Btf::parse(data).ok_or(BROKEN)?;
@@ -201,8 +218,8 @@ impl Writer {
     }
 
     /// Adds a type and tells its id.
-    fn add(&mut self, name: u32, kind: u32, count: usize, size_or_type: u32, body: &[u32]) -> u32 {
-        let info = kind << 24 | (count as u32 & 0xffff);
+    fn add(&mut self, name: u32, kind: u32, count: u16, size_or_type: u32, body: &[u32]) -> u32 {
+        let info = kind << 24 | u32::from(count);
         for word in [name, info, size_or_type].iter().chain(body) {
             self.types.extend_from_slice(&word.to_ne_bytes());
         }
@@ -210,9 +227,9 @@ impl Writer {
         self.last_id
     }
 
-    /// Adds a string and tells its offset.
+    /// Adds a string and tells its offset. Offsets past 4 GiB are refused in [`Self::finish`].
     fn string(&mut self, text: &str) -> u32 {
-        let offset = self.strings.len() as u32;
+        let offset = u32::try_from(self.strings.len()).unwrap_or(u32::MAX);
         self.strings.extend_from_slice(text.as_bytes());
         self.strings.push(0);
         offset
@@ -253,4 +270,71 @@ fn body_size(kind: u32, count: usize) -> Option<usize> {
         6 | 13 => count * 8,
         _ => return None,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn map(name: &str) -> MapDef {
+        MapDef {
+            name: name.to_owned(),
+            numbers: [1, 4, 8, 16, 0],
+        }
+    }
+
+    fn strings(data: &[u8]) -> Vec<String> {
+        let btf = Btf::parse(data).unwrap();
+        btf.strings
+            .split(|byte| *byte == 0)
+            .filter(|text| !text.is_empty())
+            .map(|text| String::from_utf8(text.to_vec()).unwrap())
+            .collect()
+    }
+
+    /// A way of pinning above all is none of the members.
+    #[test]
+    fn a_definition_has_these_members_and_no_others() {
+        let data = with_maps(None, &[map("hits")]).unwrap();
+        assert_eq!(
+            strings(&data),
+            [
+                "unsigned char",
+                "type",
+                "key_size",
+                "value_size",
+                "max_entries",
+                "map_flags",
+                "hits",
+                ".maps"
+            ]
+        );
+    }
+
+    #[test]
+    fn what_was_there_keeps_its_ids_and_strings() {
+        let before = with_maps(None, &[map("hits")]).unwrap();
+        let after = with_maps(Some(&before), &[map("seen")]).unwrap();
+        let (before, after) = (Btf::parse(&before).unwrap(), Btf::parse(&after).unwrap());
+        assert!(after.strings.starts_with(before.strings));
+        // All but the description of `.maps` itself, which comes last: a head and one variable.
+        let kept = &before.types[..before.types.len() - HEAD - 12];
+        assert!(after.types.starts_with(kept));
+        let section = &after.types[after.types.len() - HEAD - 2 * 12..];
+        assert_eq!(word(section, 4), Some(KIND_DATASEC << 24 | 2));
+        let old = &before.types[before.types.len() - 12..];
+        assert_eq!(&section[HEAD..HEAD + 12], old);
+    }
+
+    #[test]
+    fn damaged_btf_is_refused() {
+        let whole = with_maps(None, &[map("hits")]).unwrap();
+        for length in 0..whole.len() {
+            let error = with_maps(Some(&whole[..length]), &[map("seen")]).unwrap_err();
+            assert!(matches!(error, Error::Damaged(_)), "{length}: {error}");
+        }
+        let mut unknown = whole;
+        unknown[24 + 7] = 31;
+        assert!(with_maps(Some(&unknown), &[]).is_err());
+    }
 }

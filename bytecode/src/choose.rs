@@ -11,13 +11,18 @@ impl Object {
         let Some(name) = name else {
             return self.only_fitting(attach);
         };
-        let program =
-            self.programs().iter().find(|program| program.name() == name).ok_or_else(|| {
-                Error::NoSuchProgram {
-                    name: name.to_owned(),
-                    similar: self.meant_by(name),
-                    programs: self.programs().iter().map(|p| p.name().to_owned()).collect(),
-                }
+        let program = self
+            .programs()
+            .iter()
+            .find(|program| program.name() == name)
+            .ok_or_else(|| Error::NoSuchProgram {
+                name: name.to_owned(),
+                similar: self.meant_by(name),
+                programs: self
+                    .programs()
+                    .iter()
+                    .map(|p| p.name().to_owned())
+                    .collect(),
             })?;
         match attach.fits(program.section()) {
             Ok(()) => Ok(program),
@@ -48,7 +53,10 @@ impl Object {
             }),
             (several, _) => Err(Error::Ambiguous {
                 kind: attach.kind(),
-                candidates: several.iter().map(|program| program.name().to_owned()).collect(),
+                candidates: several
+                    .iter()
+                    .map(|program| program.name().to_owned())
+                    .collect(),
             }),
         }
     }

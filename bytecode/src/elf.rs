@@ -4,8 +4,8 @@ use object::{
     NativeEndian as Host, SymbolIndex,
     elf::{
         EM_BPF, EM_NONE, ET_REL, FileHeader64, Rel64, SHF_EXECINSTR, SHT_NOBITS, SHT_NULL,
-        SHT_PROGBITS, SHT_REL, SHT_SYMTAB, STT_SECTION, SectionHeader64, Sym64, SymbolBind,
-        SymbolType,
+        SHT_PROGBITS, SHT_REL, SHT_SYMTAB, STB_GLOBAL, STT_NOTYPE, STT_SECTION, SectionHeader64,
+        Sym64, SymbolBind, SymbolType,
     },
     read::elf::{FileHeader, SectionHeader, SectionTable, Sym, SymbolTable},
 };
@@ -66,6 +66,11 @@ impl Symbol<'_> {
     pub(crate) fn is_section(&self) -> bool {
         self.kind == STT_SECTION
     }
+
+    /// Something of the kernel without which libbpf loads nothing.
+    pub(crate) fn is_strong_extern(&self) -> bool {
+        self.undefined && self.kind == STT_NOTYPE && self.bind == STB_GLOBAL
+    }
 }
 
 pub(crate) struct Elf<'a> {
@@ -85,13 +90,23 @@ impl<'a> Elf<'a> {
             let name = table.section_name(Host, raw).map_err(Error::Elf)?;
             let name = str::from_utf8(name)
                 .map_err(|_| Error::Damaged("the name of a section is not UTF-8"))?;
-            sections.push(Section { index: index.0, name, kind: section_kind(name, raw), raw });
+            sections.push(Section {
+                index: index.0,
+                name,
+                kind: section_kind(name, raw),
+                raw,
+            });
         }
         let symbols = table.symbols(Host, bytes, SHT_SYMTAB).map_err(Error::Elf)?;
         if symbols.is_empty() {
             return Err(Error::Stripped);
         }
-        Ok(Self { bytes, header, sections, symbols })
+        Ok(Self {
+            bytes,
+            header,
+            sections,
+            symbols,
+        })
     }
 
     pub(crate) fn sections(&self) -> &[Section<'a>] {
@@ -119,19 +134,21 @@ impl<'a> Elf<'a> {
     /// Where a section's header lies in the file.
     pub(crate) fn header_offset(&self, section: usize) -> usize {
         // Within the file, as parsing the section table has shown.
-        self.header.e_shoff.get(Host) as usize + section * size_of::<RawSection>()
+        position(self.header.e_shoff.get(Host)) + section * size_of::<RawSection>()
     }
 
     /// Where a symbol lies in the file.
     pub(crate) fn symbol_offset(&self, symbol: usize) -> usize {
         let table = self.section(self.symbols.section().0);
         // Within the file, as parsing the symbol table has shown.
-        table.map_or(0, |table| table.raw.sh_offset.get(Host) as usize)
+        table.map_or(0, |table| position(table.raw.sh_offset.get(Host)))
             + symbol * size_of::<RawSymbol>()
     }
 
     pub(crate) fn symbols(&self) -> impl Iterator<Item = Result<Symbol<'a>, Error>> {
-        self.symbols.enumerate().map(|(index, raw)| self.read_symbol(index, raw))
+        self.symbols
+            .enumerate()
+            .map(|(index, raw)| self.read_symbol(index, raw))
     }
 
     pub(crate) fn symbol(&self, index: usize) -> Result<Symbol<'a>, Error> {
@@ -162,14 +179,23 @@ impl<'a> Elf<'a> {
     pub(crate) fn relocations(
         &self,
     ) -> impl Iterator<Item = (&Section<'a>, &Section<'a>, Result<&'a [RawRel], Error>)> {
-        self.sections.iter().filter(|section| section.raw.sh_type(Host) == SHT_REL).filter_map(
-            |section| {
+        self.sections
+            .iter()
+            .filter(|section| section.raw.sh_type(Host) == SHT_REL)
+            .filter_map(|section| {
                 let changed = self.section(section.raw.sh_info.get(Host) as usize)?;
-                let entries = section.raw.data_as_array(Host, self.bytes).map_err(Error::Elf);
+                let entries = section
+                    .raw
+                    .data_as_array(Host, self.bytes)
+                    .map_err(Error::Elf);
                 Some((section, changed, entries))
-            },
-        )
+            })
     }
+}
+
+/// An offset as an index. One that no slice can have stays out of every slice.
+pub(crate) fn position(offset: u64) -> usize {
+    usize::try_from(offset).unwrap_or(usize::MAX)
 }
 
 fn check_header(bytes: &[u8]) -> Result<&Header, Error> {
@@ -177,12 +203,18 @@ fn check_header(bytes: &[u8]) -> Result<&Header, Error> {
         return Err(Error::Empty);
     }
     if !bytes.starts_with(b"\x7fELF") {
-        return Err(Error::NotElf { looks_like: looks_like(bytes) });
+        return Err(Error::NotElf {
+            looks_like: looks_like(bytes),
+        });
     }
     let size = size_of::<Header>();
     if bytes.len() < size {
         let (needs, has) = (size as u64, bytes.len() as u64);
-        return Err(Error::Truncated { what: "ELF header", needs, has });
+        return Err(Error::Truncated {
+            what: "ELF header",
+            needs,
+            has,
+        });
     }
     let object = match bytes.get(5) {
         Some(1) => Endianness::Little,
@@ -202,7 +234,10 @@ fn check_header(bytes: &[u8]) -> Result<&Header, Error> {
         return Err(Error::NotBpf { machine });
     }
     if object != Endianness::HOST {
-        return Err(Error::Endianness { object, host: Endianness::HOST });
+        return Err(Error::Endianness {
+            object,
+            host: Endianness::HOST,
+        });
     }
     let header = Header::parse(bytes).map_err(Error::Elf)?;
     if header.e_type(Host) != ET_REL {
@@ -213,7 +248,10 @@ fn check_header(bytes: &[u8]) -> Result<&Header, Error> {
 
 fn looks_like(bytes: &[u8]) -> Option<&'static str> {
     let text = |bytes: &[u8]| {
-        bytes.iter().take(512).all(|b| matches!(b, b'\t' | b'\n' | b'\r' | b' '..=b'~'))
+        bytes
+            .iter()
+            .take(512)
+            .all(|b| matches!(b, b'\t' | b'\n' | b'\r' | b' '..=b'~'))
     };
     Some(match bytes {
         [b'B', b'C', 0xc0, 0xde, ..] => "LLVM bitcode",
@@ -236,7 +274,11 @@ fn section_table<'a>(
     let count = u64::from(header.e_shnum.get(Host)).max(1);
     let needs = start.saturating_add(count * size_of::<RawSection>() as u64);
     if needs > has {
-        return Err(Error::Truncated { what: "section table", needs, has });
+        return Err(Error::Truncated {
+            what: "section table",
+            needs,
+            has,
+        });
     }
     if start == 0 {
         return Err(Error::Damaged("it has no sections"));
@@ -249,20 +291,32 @@ fn check_extent(raw: &RawSection, bytes: &[u8]) -> Result<(), Error> {
         return Ok(());
     }
     let has = bytes.len() as u64;
-    let needs = raw.sh_offset.get(Host).saturating_add(raw.sh_size.get(Host));
+    let needs = raw
+        .sh_offset
+        .get(Host)
+        .saturating_add(raw.sh_size.get(Host));
     if needs > has {
-        return Err(Error::Truncated { what: "last section", needs, has });
+        return Err(Error::Truncated {
+            what: "last section",
+            needs,
+            has,
+        });
     }
     Ok(())
 }
 
 fn section_kind(name: &str, raw: &RawSection) -> Kind {
     let family = |family: &str| {
-        name.strip_prefix(family).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+        name.strip_prefix(family)
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
     };
     let kind = raw.sh_type(Host);
     if kind == SHT_NOBITS {
-        return if family(".bss") { Kind::Data } else { Kind::Other };
+        return if family(".bss") {
+            Kind::Data
+        } else {
+            Kind::Other
+        };
     }
     if kind != SHT_PROGBITS || raw.sh_size.get(Host) == 0 {
         return Kind::Other;

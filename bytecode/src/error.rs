@@ -15,7 +15,11 @@ pub enum Endianness {
 
 impl Endianness {
     /// Of the machine that this runs on.
-    pub const HOST: Self = if cfg!(target_endian = "little") { Self::Little } else { Self::Big };
+    pub const HOST: Self = if cfg!(target_endian = "little") {
+        Self::Little
+    } else {
+        Self::Big
+    };
 }
 
 impl fmt::Display for Endianness {
@@ -125,6 +129,9 @@ pub enum Error {
     /// Without symbols nobody can tell where a program starts.
     #[error("the object has no symbol table")]
     Stripped,
+    /// Its maps are defined in a way that only BTF explains, and it has none.
+    #[error("the object's maps are defined by BTF, and it has no BTF")]
+    MapsWithoutBtf,
     /// No entry function in any section.
     #[error("the object contains no eBPF program")]
     NoPrograms,
@@ -222,11 +229,12 @@ const LISTED: usize = 20;
 
 fn list(names: impl ExactSizeIterator<Item = String>) -> String {
     let left = names.len().saturating_sub(LISTED);
-    let mut text = names.take(LISTED).collect::<Vec<_>>().join(", ");
+    let text = names.take(LISTED).collect::<Vec<_>>().join(", ");
     if left > 0 {
-        text.push_str(&format!(" and {left} more"));
+        format!("{text} and {left} more")
+    } else {
+        text
     }
-    text
 }
 
 fn did_you_mean(similar: Option<&str>, all: &str) -> String {
@@ -240,32 +248,50 @@ impl Error {
     /// What the user can do about it, where something can be said: one lowercase line.
     pub fn hint(&self) -> Option<String> {
         Some(match self {
-            Self::NoSuchProgram { similar, programs, .. } => did_you_mean(
+            Self::NoSuchProgram {
+                similar, programs, ..
+            } => did_you_mean(
                 similar.as_deref(),
                 &format!("the object has: {}", list(programs.iter().cloned())),
             ),
             Self::NoneFits { programs, .. } => {
-                let each = programs.iter().map(|(name, section)| format!("{name} ({section})"));
+                let each = programs
+                    .iter()
+                    .map(|(name, section)| format!("{name} ({section})"));
                 format!("the object has: {}", list(each))
             }
             Self::Ambiguous { candidates, .. } => {
                 format!("choose one by name: {}", list(candidates.iter().cloned()))
             }
-            Self::Misfit { misfit: Misfit::OtherKind(declared), .. } => {
+            Self::Misfit {
+                misfit: Misfit::OtherKind(declared),
+                ..
+            } => {
                 format!("load it as '{declared}'")
             }
-            Self::Misfit { misfit: Misfit::OnReturn, .. } => {
-                "attach it to the return, with --retprobe".to_owned()
-            }
-            Self::Misfit { misfit: Misfit::OtherDirection(direction), .. } => {
+            Self::Misfit {
+                misfit: Misfit::OnReturn,
+                ..
+            } => "attach it to the return, with --retprobe".to_owned(),
+            Self::Misfit {
+                misfit: Misfit::OtherDirection(direction),
+                ..
+            } => {
                 format!("attach it to the other direction, {direction}")
             }
             Self::NoSuchGlobal { globals, .. } if globals.is_empty() => {
                 "the object has no global variables".to_owned()
             }
-            Self::NoSuchGlobal { similar, globals, .. } => {
-                let each = globals.iter().map(|(name, size)| format!("{name} ({size} bytes)"));
-                did_you_mean(similar.as_deref(), &format!("the object has: {}", list(each)))
+            Self::NoSuchGlobal {
+                similar, globals, ..
+            } => {
+                let each = globals
+                    .iter()
+                    .map(|(name, size)| format!("{name} ({size} bytes)"));
+                did_you_mean(
+                    similar.as_deref(),
+                    &format!("the object has: {}", list(each)),
+                )
             }
             Self::GlobalSize { size, .. } => {
                 format!(
@@ -274,13 +300,16 @@ impl Error {
                 )
             }
             Self::Endianness { host, .. } => format!("compile it for a {host} host"),
-            Self::NotElf { looks_like: Some("LLVM bitcode") } => {
-                "compile it without -emit-llvm, or run llc -march=bpf -filetype=obj on it"
-                    .to_owned()
+            Self::NotElf {
+                looks_like: Some("LLVM bitcode"),
+            } => "compile it without -emit-llvm, or run llc -march=bpf -filetype=obj on it"
+                .to_owned(),
+            Self::NotElf {
+                looks_like: Some("C source"),
             }
-            Self::NotElf { looks_like: Some("C source") } | Self::NotBpf { .. } => {
-                "compile it with clang -O2 -g -target bpf -c".to_owned()
-            }
+            | Self::NotBpf { .. } => "compile it with clang -O2 -g -target bpf -c".to_owned(),
+            Self::MapsWithoutBtf => "compile it with -g".to_owned(),
+            Self::Stripped => "strip it with llvm-strip -g, which keeps the symbols".to_owned(),
             _ => return None,
         })
     }

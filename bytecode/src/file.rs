@@ -30,7 +30,9 @@ pub fn read_file(path: &Path) -> Result<Vec<u8>, Error> {
     // One byte more than the size lets the reader see the end without growing the buffer.
     bytes.reserve_exact(usize::try_from(metadata.len()).unwrap_or(0) + 1);
     // A pipe has no size, and a file may grow while it is read: the limit is set again here.
-    file.take(MAX_SIZE + 1).read_to_end(&mut bytes).map_err(unreadable)?;
+    file.take(MAX_SIZE + 1)
+        .read_to_end(&mut bytes)
+        .map_err(unreadable)?;
     if bytes.len() as u64 > MAX_SIZE {
         return Err(Error::TooLarge { limit: MAX_SIZE });
     }
@@ -60,7 +62,10 @@ mod tests {
     #[test]
     fn refuses_what_is_no_file() {
         let dir = scratch("refuse");
-        assert!(matches!(read_file(&dir.join("absent.o")), Err(Error::NotFound)));
+        assert!(matches!(
+            read_file(&dir.join("absent.o")),
+            Err(Error::NotFound)
+        ));
         assert!(matches!(read_file(&dir), Err(Error::Directory)));
         let path = dir.join("a.o");
         std::fs::write(&path, b"x").unwrap();
@@ -74,9 +79,15 @@ mod tests {
         let dir = scratch("large");
         let path = dir.join("a.o");
         File::create(&path).unwrap().set_len(MAX_SIZE + 1).unwrap();
-        assert!(matches!(read_file(&path), Err(Error::TooLarge { limit: MAX_SIZE })));
+        assert!(matches!(
+            read_file(&path),
+            Err(Error::TooLarge { limit: MAX_SIZE })
+        ));
         // No size to see beforehand, and no end.
-        assert!(matches!(read_file(Path::new("/dev/zero")), Err(Error::TooLarge { .. })));
+        assert!(matches!(
+            read_file(Path::new("/dev/zero")),
+            Err(Error::TooLarge { .. })
+        ));
         std::fs::remove_dir_all(dir).unwrap();
     }
 }

@@ -35,13 +35,22 @@ pub struct Patch {
 impl Object {
     /// The change that sets a variable. `value` must have exactly its size.
     pub fn patch(&self, name: &str, value: &[u8]) -> Result<Patch, Error> {
-        let global = self.globals().iter().find(|global| global.name == name).ok_or_else(|| {
-            Error::NoSuchGlobal {
+        let global = self
+            .globals()
+            .iter()
+            .find(|global| global.name == name)
+            .ok_or_else(|| Error::NoSuchGlobal {
                 name: name.to_owned(),
-                similar: similar(name, self.globals().iter().map(|global| global.name.as_str())),
-                globals: self.globals().iter().map(|g| (g.name.clone(), g.size)).collect(),
-            }
-        })?;
+                similar: similar(
+                    name,
+                    self.globals().iter().map(|global| global.name.as_str()),
+                ),
+                globals: self
+                    .globals()
+                    .iter()
+                    .map(|g| (g.name.clone(), g.size))
+                    .collect(),
+            })?;
         if value.len() as u64 != global.size {
             return Err(Error::GlobalSize {
                 name: name.to_owned(),
@@ -51,7 +60,11 @@ impl Object {
         }
         let offset = usize::try_from(global.offset)
             .map_err(|_| Error::Damaged("a variable lies outside of its section"))?;
-        Ok(Patch { map: global.map.clone(), offset, value: value.to_vec() })
+        Ok(Patch {
+            map: global.map.clone(),
+            offset,
+            value: value.to_vec(),
+        })
     }
 }
 
@@ -59,16 +72,27 @@ pub(crate) fn collect(elf: &Elf<'_>) -> Result<Vec<Global>, Error> {
     let mut globals = Vec::new();
     for symbol in elf.symbols() {
         let symbol = symbol?;
-        let Some(section) = symbol.section.and_then(|index| elf.section(index)) else { continue };
+        let Some(section) = symbol.section.and_then(|index| elf.section(index)) else {
+            continue;
+        };
         if section.kind != Kind::Data || symbol.kind != STT_OBJECT || symbol.size == 0 {
             continue;
         }
         // What is local to a function, such as format strings, has a dot in its name.
         let local = symbol.bind == STB_LOCAL;
-        if local && !symbol.name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') {
+        if local
+            && !symbol
+                .name
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b == b'_')
+        {
             continue;
         }
-        if symbol.value.checked_add(symbol.size).is_none_or(|end| end > section.size()) {
+        if symbol
+            .value
+            .checked_add(symbol.size)
+            .is_none_or(|end| end > section.size())
+        {
             return Err(Error::Damaged("a variable lies outside of its section"));
         }
         let global = Global {

@@ -3,8 +3,8 @@
 //! Until 2022 a map was a `struct bpf_map_def` in the section `maps`: type, key size, value size,
 //! number of entries and flags, then fields that differ between loaders (an id, a way of pinning,
 //! the index of an inner map). libbpf 1 refuses such a section. Each definition becomes a variable
-//! of `.maps` that BTF describes, just what clang makes of a definition of the new kind. Nothing
-//! in the file moves: tables and contents that grow are written behind its end.
+//! of `.maps` that BTF describes, just what clang makes of a definition of the new kind. How the
+//! map was to be pinned is left out: where pins go is not the object's business.
 
 use std::{collections::HashMap, mem::offset_of};
 
@@ -17,41 +17,9 @@ use object::{
 use crate::{
     Error,
     btf::{MAP_SIZE, MapDef, with_maps},
-    elf::{Elf, Header, Kind, RawRel, RawSection, RawSymbol, Section, Symbol},
+    elf::{Elf, Header, Kind, RawRel, RawSection, RawSymbol, Section, Symbol, position},
+    rewrite::Rewrite,
 };
-
-/// Changes to the bytes of an object.
-#[derive(Debug, Default)]
-pub(crate) struct Rewrite {
-    /// Replaced in place: offset and bytes.
-    edits: Vec<(usize, Vec<u8>)>,
-    /// Written behind the end of the file.
-    tail: Vec<u8>,
-    /// Size of the file before, in bytes.
-    end: usize,
-}
-
-impl Rewrite {
-    pub(crate) fn apply(self, bytes: &mut Vec<u8>) -> Result<(), Error> {
-        bytes.extend_from_slice(&self.tail);
-        for (offset, new) in self.edits {
-            bytes
-                .get_mut(offset..)
-                .and_then(|rest| rest.get_mut(..new.len()))
-                .ok_or(Error::Damaged("a table lies outside of the file"))?
-                .copy_from_slice(&new);
-        }
-        Ok(())
-    }
-
-    /// Adds `data` behind the end of the file and tells its offset there.
-    fn append(&mut self, data: &[u8]) -> u64 {
-        let padding = (self.end + self.tail.len()).next_multiple_of(8) - self.end;
-        self.tail.resize(padding, 0);
-        self.tail.extend_from_slice(data);
-        (self.end + padding) as u64
-    }
-}
 
 /// A definition, and where it goes.
 struct Definition<'a> {
@@ -64,20 +32,28 @@ struct Definition<'a> {
 
 /// The changes that an object needs; none when it has no definitions of the old kind.
 pub(crate) fn plan(elf: &Elf<'_>) -> Result<Option<Rewrite>, Error> {
-    let old: Vec<_> =
-        elf.sections().iter().filter(|section| section.kind == Kind::LegacyMaps).collect();
-    let Some(first) = old.first() else { return Ok(None) };
-    let modern = elf.sections().iter().find(|section| section.kind == Kind::Maps);
+    let old: Vec<_> = elf
+        .sections()
+        .iter()
+        .filter(|section| section.kind == Kind::LegacyMaps)
+        .collect();
+    let Some(first) = old.first() else {
+        return Ok(None);
+    };
+    let modern = elf
+        .sections()
+        .iter()
+        .find(|section| section.kind == Kind::Maps);
     let target = modern.unwrap_or(first);
     let start = modern.map_or(0, |section| section.size().next_multiple_of(8));
     let definitions = definitions(elf, start)?;
 
-    let mut rewrite = Rewrite { end: elf.bytes.len(), ..Rewrite::default() };
+    let mut rewrite = Rewrite::of(elf.bytes.len());
     for definition in &definitions {
         move_symbol(elf, &mut rewrite, definition, target.index)?;
     }
     redirect(elf, &mut rewrite, &definitions)?;
-    describe(elf, &mut rewrite, &definitions, target, &old, start)?;
+    describe(elf, &mut rewrite, &definitions, target, &old)?;
     Ok(Some(rewrite))
 }
 
@@ -87,7 +63,9 @@ fn definitions<'a>(elf: &Elf<'a>, start: u64) -> Result<Vec<Definition<'a>>, Err
     let mut symbols = Vec::new();
     for symbol in elf.symbols() {
         let symbol = symbol?;
-        let Some(section) = symbol.section.and_then(|index| elf.section(index)) else { continue };
+        let Some(section) = symbol.section.and_then(|index| elf.section(index)) else {
+            continue;
+        };
         let defines = !symbol.is_section() && symbol.kind != STT_FILE && !symbol.name.is_empty();
         if section.kind == Kind::LegacyMaps && defines {
             symbols.push((*section, symbol));
@@ -108,8 +86,13 @@ fn definitions<'a>(elf: &Elf<'a>, start: u64) -> Result<Vec<Definition<'a>>, Err
             _ => section.size(),
         };
         let numbers = numbers(elf, section, symbol, end)?;
-        definitions.push(Definition { symbol: *symbol, section: section.index, offset, numbers });
-        next = offset + MAP_SIZE;
+        definitions.push(Definition {
+            symbol: *symbol,
+            section: section.index,
+            offset,
+            numbers,
+        });
+        next = offset + u64::from(MAP_SIZE);
     }
     if definitions.is_empty() {
         return Err(Error::Damaged("its section of maps names no map"));
@@ -156,9 +139,9 @@ fn move_symbol(
     entry[0] = SymbolInfo::new(STB_GLOBAL, STT_OBJECT).0;
     entry[2..4].copy_from_slice(&target.to_ne_bytes());
     entry[4..12].copy_from_slice(&definition.offset.to_ne_bytes());
-    entry[12..].copy_from_slice(&MAP_SIZE.to_ne_bytes());
+    entry[12..].copy_from_slice(&u64::from(MAP_SIZE).to_ne_bytes());
     let place = elf.symbol_offset(definition.symbol.index) + offset_of!(RawSymbol, st_info);
-    rewrite.edits.push((place, entry.to_vec()));
+    rewrite.replace(place, entry);
     Ok(())
 }
 
@@ -171,7 +154,12 @@ fn redirect(
 ) -> Result<(), Error> {
     let by_place: HashMap<_, _> = definitions
         .iter()
-        .map(|definition| ((definition.section, definition.symbol.value), definition.symbol.index))
+        .map(|definition| {
+            (
+                (definition.section, definition.symbol.value),
+                definition.symbol.index,
+            )
+        })
         .collect();
     for (relocations, changed, entries) in elf.relocations() {
         if changed.kind != Kind::Code {
@@ -181,7 +169,9 @@ fn redirect(
         let start = relocations.raw.sh_offset.get(Host);
         for (entry, place) in entries?.iter().zip((start..).step_by(size_of::<RawRel>())) {
             let symbol = elf.symbol(entry.r_sym(Host) as usize)?;
-            let Some(section) = symbol.section.filter(|_| symbol.is_section()) else { continue };
+            let Some(section) = symbol.section.filter(|_| symbol.is_section()) else {
+                continue;
+            };
             let addend = usize::try_from(entry.r_offset.get(Host))
                 .ok()
                 .and_then(|offset| code.get(offset..)?.get(4..8)?.first_chunk())
@@ -189,8 +179,8 @@ fn redirect(
             let offset = symbol.value.saturating_add_signed(addend);
             if let Some(map) = by_place.get(&(section, offset)) {
                 let info = (*map as u64) << 32 | (entry.r_info.get(Host) & 0xffff_ffff);
-                let place = place as usize + offset_of!(RawRel, r_info);
-                rewrite.edits.push((place, info.to_ne_bytes().to_vec()));
+                let place = position(place) + offset_of!(RawRel, r_info);
+                rewrite.replace(place, info.to_ne_bytes());
             }
         }
     }
@@ -204,7 +194,6 @@ fn describe(
     definitions: &[Definition<'_>],
     target: &Section<'_>,
     old: &[&Section<'_>],
-    start: u64,
 ) -> Result<(), Error> {
     let mut headers: Vec<RawSection> = elf.sections().iter().map(|section| *section.raw).collect();
     let names = SectionNames::append(elf, rewrite)?;
@@ -212,9 +201,16 @@ fn describe(
         set(&mut headers, section.index, names.none, None);
     }
 
-    let mut contents = if target.kind == Kind::Maps { elf.data(target)?.to_vec() } else { vec![] };
-    let end = definitions.iter().map(|definition| definition.offset + MAP_SIZE).max();
-    contents.resize(end.unwrap_or(start) as usize, 0);
+    let mut contents = if target.kind == Kind::Maps {
+        elf.data(target)?.to_vec()
+    } else {
+        vec![]
+    };
+    let end = definitions
+        .iter()
+        .map(|definition| definition.offset + u64::from(MAP_SIZE))
+        .max();
+    contents.resize(position(end.unwrap_or_default()), 0);
     let place = (rewrite.append(&contents), contents.len() as u64);
     set(&mut headers, target.index, names.maps, Some(place));
 
@@ -223,7 +219,10 @@ fn describe(
     for definition in definitions {
         if last.replace(definition.offset) != Some(definition.offset) {
             let name = definition.symbol.name.to_owned();
-            maps.push(MapDef { name, numbers: definition.numbers });
+            maps.push(MapDef {
+                name,
+                numbers: definition.numbers,
+            });
         }
     }
     let existing = elf.by_name(".BTF");
@@ -250,7 +249,14 @@ fn describe(
 fn set(headers: &mut [RawSection], index: usize, name: u32, place: Option<(u64, u64)>) {
     if let Some(header) = headers.get_mut(index) {
         header.sh_name.set(Host, name);
-        header.sh_type.set(Host, if place.is_some() { SHT_PROGBITS } else { SHT_NOBITS });
+        header.sh_type.set(
+            Host,
+            if place.is_some() {
+                SHT_PROGBITS
+            } else {
+                SHT_NOBITS
+            },
+        );
         let (offset, size) = place.unwrap_or_default();
         header.sh_offset.set(Host, offset);
         header.sh_size.set(Host, size);
@@ -277,7 +283,13 @@ impl SectionNames {
         text.extend_from_slice(b".maps\0.BTF\0");
         let place = (rewrite.append(&text), text.len() as u64);
         // The zero behind the first name is the empty one.
-        Ok(Self { table, place, maps, btf: maps + 6, none: maps + 5 })
+        Ok(Self {
+            table,
+            place,
+            maps,
+            btf: maps + 6,
+            none: maps + 5,
+        })
     }
 
     fn replace(&self, headers: &mut [RawSection]) {
@@ -293,9 +305,9 @@ fn write_headers(
     rewrite: &mut Rewrite,
     headers: &[RawSection],
 ) -> Result<(), Error> {
-    let table: Vec<u8> = headers.iter().flat_map(|header| bytes_of(header)).copied().collect();
+    let table: Vec<u8> = headers.iter().flat_map(bytes_of).copied().collect();
     if headers.len() == elf.sections().len() {
-        rewrite.edits.push((elf.header_offset(0), table));
+        rewrite.replace(elf.header_offset(0), table);
         return Ok(());
     }
     // From this number on the count would have to be elsewhere.
@@ -304,7 +316,7 @@ fn write_headers(
         .filter(|count| *count < 0xff00)
         .ok_or(Error::Damaged("it has too many sections"))?;
     let start = rewrite.append(&table);
-    rewrite.edits.push((offset_of!(Header, e_shoff), start.to_ne_bytes().to_vec()));
-    rewrite.edits.push((offset_of!(Header, e_shnum), count.to_ne_bytes().to_vec()));
+    rewrite.replace(offset_of!(Header, e_shoff), start.to_ne_bytes());
+    rewrite.replace(offset_of!(Header, e_shnum), count.to_ne_bytes());
     Ok(())
 }

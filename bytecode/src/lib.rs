@@ -14,6 +14,7 @@ mod globals;
 mod legacy;
 mod object;
 mod reach;
+mod rewrite;
 
 pub use error::{Endianness, Error, Machine};
 pub use file::{MAX_SIZE, read_file};

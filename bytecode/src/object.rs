@@ -57,7 +57,15 @@ impl Object {
     /// definitions of the old kind (section `maps`) are rewritten into BTF-defined ones, because
     /// libbpf 1 takes no others.
     pub fn parse(mut bytes: Vec<u8>) -> Result<Self, Error> {
-        let rewrite = legacy::plan(&Elf::parse(&bytes)?)?;
+        let elf = Elf::parse(&bytes)?;
+        let btf_maps = elf
+            .sections()
+            .iter()
+            .any(|section| section.kind == Kind::Maps);
+        if btf_maps && elf.by_name(".BTF").is_none() {
+            return Err(Error::MapsWithoutBtf);
+        }
+        let rewrite = legacy::plan(&elf)?;
         let digest = hex(&Sha256::digest(&bytes));
         if let Some(rewrite) = rewrite {
             rewrite.apply(&mut bytes)?;
@@ -72,7 +80,15 @@ impl Object {
         let license = license(&elf)?;
         let globals = globals::collect(&elf)?;
         let core_relocations = debug.core_relocations;
-        Ok(Self { bytes, digest, license, programs, globals, core_relocations, reach })
+        Ok(Self {
+            bytes,
+            digest,
+            license,
+            programs,
+            globals,
+            core_relocations,
+            reach,
+        })
     }
 
     /// The object as libbpf can take it.
@@ -108,17 +124,24 @@ impl Object {
 }
 
 fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        // Writing to a String cannot fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+    bytes
+        .iter()
+        .fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+            // Writing to a String cannot fail.
+            let _ = write!(text, "{byte:02x}");
+            text
+        })
 }
 
 fn license(elf: &Elf<'_>) -> Result<Option<String>, Error> {
-    let Some(section) = elf.by_name("license") else { return Ok(None) };
+    let Some(section) = elf.by_name("license") else {
+        return Ok(None);
+    };
     let text = elf.data(section)?;
-    let end = text.iter().position(|byte| *byte == 0).unwrap_or(text.len());
+    let end = text
+        .iter()
+        .position(|byte| *byte == 0)
+        .unwrap_or(text.len());
     Ok(Some(String::from_utf8_lossy(&text[..end]).into_owned()))
 }
 
@@ -130,15 +153,23 @@ fn collect_programs(
     let mut found = Vec::new();
     for symbol in elf.symbols() {
         let symbol = symbol?;
-        let Some(section) = symbol.section.and_then(|index| elf.section(index)) else { continue };
+        let Some(section) = symbol.section.and_then(|index| elf.section(index)) else {
+            continue;
+        };
         let entry = section.kind == Kind::Code && section.name != ".text";
         if !entry || symbol.kind != STT_FUNC {
             continue;
         }
-        let Some(node) = reach.function_at(section.index, symbol.value) else { continue };
+        let Some(node) = reach.function_at(section.index, symbol.value) else {
+            continue;
+        };
         let program = Program {
             name: symbol.name.to_owned(),
-            section: section.name.strip_prefix('?').unwrap_or(section.name).to_owned(),
+            section: section
+                .name
+                .strip_prefix('?')
+                .unwrap_or(section.name)
+                .to_owned(),
             func_info: debug.describes(section.name, symbol.value),
             node,
         };

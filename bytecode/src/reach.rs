@@ -4,11 +4,16 @@
 
 use std::{borrow::Cow, cmp::Reverse, collections::BTreeSet, mem::offset_of};
 
-use object::{NativeEndian as Host, elf::STT_FUNC, pod::bytes_of_slice};
+use object::{
+    NativeEndian as Host,
+    elf::{STB_WEAK, STT_FUNC, STT_NOTYPE, SymbolInfo},
+    pod::bytes_of_slice,
+};
 
 use crate::{
     Error, Object, Program,
-    elf::{Elf, Kind, RawRel, RawSection, Section, Symbol},
+    elf::{Elf, Kind, RawRel, RawSection, RawSymbol, Section, Symbol, position},
+    rewrite::Rewrite,
 };
 
 /// Functions and maps, and what each of them refers to.
@@ -17,6 +22,8 @@ pub(crate) struct Reach {
     nodes: Vec<Node>,
     functions: Vec<Span>,
     maps: Vec<Span>,
+    /// Symbols that must be found in the kernel, in their order, with their nodes.
+    externs: Vec<(usize, usize)>,
 }
 
 #[derive(Debug, Default)]
@@ -70,49 +77,24 @@ impl Object {
             .collect()
     }
 
-    /// The object as libbpf can take it to load this program alone. libbpf fills every program
-    /// array that has initial values, even one that it was told not to create; so the values of
-    /// arrays that the program does not reach are left out. Mostly that changes nothing, and
-    /// nothing is copied.
+    /// The object as libbpf can take it to load this program, with what it reaches and nothing
+    /// else. libbpf fills a program array that has initial values even when it was told not to
+    /// create it, and looks for every function and variable of the kernel that the object names.
+    /// So initial values that the program does not reach are left out, and what it does not reach
+    /// in the kernel may be missing there. Mostly that changes nothing, and nothing is copied.
     pub fn bytes_for(&self, program: &Program) -> Result<Cow<'_, [u8]>, Error> {
         let elf = Elf::parse(self.bytes())?;
         let reached = self.reach.from(program.node);
-        let wanted = |section: usize, entry: &RawRel| {
-            at(&self.reach.maps, section, entry.r_offset.get(Host))
-                .is_none_or(|map| reached.get(map).copied().unwrap_or(true))
-        };
-        for (relocations, changed, entries) in elf.relocations() {
-            if changed.kind != Kind::Maps {
-                continue;
-            }
-            let entries = entries?;
-            let kept: Vec<RawRel> =
-                entries.iter().filter(|entry| wanted(changed.index, entry)).cloned().collect();
-            if kept.len() < entries.len() {
-                return with_entries(&elf, relocations, &kept).map(Cow::Owned);
-            }
+        let mut rewrite = Rewrite::of(self.bytes().len());
+        self.reach.drop_values(&elf, &reached, &mut rewrite)?;
+        self.reach.loosen_externs(&elf, &reached, &mut rewrite);
+        if rewrite.is_empty() {
+            return Ok(Cow::Borrowed(self.bytes()));
         }
-        Ok(Cow::Borrowed(self.bytes()))
+        let mut bytes = self.bytes().to_vec();
+        rewrite.apply(&mut bytes)?;
+        Ok(Cow::Owned(bytes))
     }
-}
-
-/// A copy of the object with fewer entries in one relocation section.
-fn with_entries(elf: &Elf<'_>, section: &Section<'_>, kept: &[RawRel]) -> Result<Vec<u8>, Error> {
-    const OUTSIDE: Error = Error::Damaged("a relocation section lies outside of the file");
-    let entries = bytes_of_slice(kept);
-    let mut bytes = elf.bytes.to_vec();
-    let start = usize::try_from(section.raw.sh_offset.get(Host)).map_err(|_| OUTSIDE)?;
-    bytes
-        .get_mut(start..)
-        .and_then(|b| b.get_mut(..entries.len()))
-        .ok_or(OUTSIDE)?
-        .copy_from_slice(entries);
-    let header = elf.header_offset(section.index) + offset_of!(RawSection, sh_size);
-    bytes
-        .get_mut(header..header + 8)
-        .ok_or(OUTSIDE)?
-        .copy_from_slice(&(entries.len() as u64).to_ne_bytes());
-    Ok(bytes)
 }
 
 impl Reach {
@@ -151,8 +133,51 @@ impl Reach {
         reached
     }
 
+    /// Takes out the initial values of maps that are not reached.
+    fn drop_values(
+        &self,
+        elf: &Elf<'_>,
+        reached: &[bool],
+        rewrite: &mut Rewrite,
+    ) -> Result<(), Error> {
+        for (relocations, changed, entries) in elf.relocations() {
+            if changed.kind != Kind::Maps {
+                continue;
+            }
+            let entries = entries?;
+            let wanted = |entry: &&RawRel| {
+                at(&self.maps, changed.index, entry.r_offset.get(Host))
+                    .is_none_or(|map| reached.get(map).copied().unwrap_or(true))
+            };
+            let kept: Vec<RawRel> = entries.iter().filter(wanted).copied().collect();
+            if kept.len() < entries.len() {
+                let kept = bytes_of_slice(&kept);
+                let size = elf.header_offset(relocations.index) + offset_of!(RawSection, sh_size);
+                rewrite.replace(size, (kept.len() as u64).to_ne_bytes());
+                rewrite.replace(position(relocations.raw.sh_offset.get(Host)), kept);
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes references to the kernel that are not reached weak: libbpf goes on without those.
+    fn loosen_externs(&self, elf: &Elf<'_>, reached: &[bool], rewrite: &mut Rewrite) {
+        for (symbol, node) in &self.externs {
+            if !reached.get(*node).copied().unwrap_or(true) {
+                let info = SymbolInfo::new(STB_WEAK, STT_NOTYPE).0;
+                rewrite.replace(
+                    elf.symbol_offset(*symbol) + offset_of!(RawSymbol, st_info),
+                    [info],
+                );
+            }
+        }
+    }
+
     fn add(&mut self, map: Option<&str>) -> usize {
-        self.nodes.push(Node { map: map.map(str::to_owned), ..Node::default() });
+        self.nodes.push(Node {
+            map: map.map(str::to_owned),
+            ..Node::default()
+        });
         self.nodes.len() - 1
     }
 
@@ -190,6 +215,10 @@ impl<'e, 'a> Builder<'e, 'a> {
             .collect();
         for symbol in elf.symbols() {
             let symbol = symbol?;
+            if symbol.is_strong_extern() {
+                let node = reach.add(None);
+                reach.externs.push((symbol.index, node));
+            }
             let Some(section) = symbol.section.and_then(|index| elf.section(index)) else {
                 continue;
             };
@@ -212,11 +241,30 @@ impl<'e, 'a> Builder<'e, 'a> {
                 _ => {}
             }
         }
-        // Of two names of one function the longer reach counts.
-        reach.functions.sort_unstable_by_key(|span| (span.section, span.start, Reverse(span.end)));
-        reach.functions.dedup_by_key(|span| (span.section, span.start));
+        // Of two names of one function the longer reach counts; where functions overlap, a byte
+        // belongs to the last to begin.
+        reach
+            .functions
+            .sort_unstable_by_key(|span| (span.section, span.start, Reverse(span.end)));
+        reach
+            .functions
+            .dedup_by_key(|span| (span.section, span.start));
+        for index in 1..reach.functions.len() {
+            if let [before, after] = &mut reach.functions[index - 1..=index]
+                && before.section == after.section
+            {
+                before.end = before.end.min(after.start);
+            }
+        }
         reach.maps.sort_unstable();
-        Ok(Self { elf, reach, data, any_map, kconfig, relocated: Vec::new() })
+        Ok(Self {
+            elf,
+            reach,
+            data,
+            any_map,
+            kconfig,
+            relocated: Vec::new(),
+        })
     }
 
     /// Enters what the relocations of one section refer to.
@@ -232,13 +280,19 @@ impl<'e, 'a> Builder<'e, 'a> {
             if changed.kind == Kind::Code {
                 self.relocated.push((changed.index, offset));
             }
-            let Some(from) = at(spans, changed.index, offset) else { continue };
-            let symbol = self.elf.symbol(entry.r_sym(Host) as usize)?;
-            let addend = match changed.kind {
-                Kind::Code => Instruction::at(data, offset).map_or(0, |code| code.addend()),
-                _ => 0,
+            let Some(from) = at(spans, changed.index, offset) else {
+                continue;
             };
+            let symbol = self.elf.symbol(entry.r_sym(Host) as usize)?;
+            let code = match changed.kind {
+                Kind::Code => Instruction::at(data, offset),
+                _ => None,
+            };
+            let addend = code.as_ref().map_or(0, Instruction::addend);
             links.extend(self.target(&symbol, addend).map(|to| (from, to)));
+            if symbol.undefined && code.is_some_and(|code| !code.calls()) {
+                links.push((from, self.kconfig));
+            }
         }
         for (from, to) in links {
             self.reach.link(from, to);
@@ -249,7 +303,12 @@ impl<'e, 'a> Builder<'e, 'a> {
     /// The node that a reference to `symbol` plus `addend` bytes means.
     fn target(&self, symbol: &Symbol<'_>, addend: i64) -> Option<usize> {
         let Some(section) = symbol.section.and_then(|index| self.elf.section(index)) else {
-            return symbol.undefined.then_some(self.kconfig);
+            let externs = &self.reach.externs;
+            let found = externs.binary_search_by_key(&symbol.index, |(index, _)| *index);
+            return found
+                .ok()
+                .and_then(|found| externs.get(found))
+                .map(|(_, node)| *node);
         };
         let offset = symbol.value.saturating_add_signed(addend);
         match section.kind {
@@ -266,13 +325,19 @@ impl<'e, 'a> Builder<'e, 'a> {
         self.relocated.sort_unstable();
         let mut links = Vec::new();
         for function in &self.reach.functions {
-            let Some(section) = self.elf.section(function.section) else { continue };
+            let Some(section) = self.elf.section(function.section) else {
+                continue;
+            };
             let data = self.elf.data(section)?;
             let end = function.end.min(data.len() as u64);
             for offset in (function.start..end).step_by(Instruction::SIZE) {
-                let calls = Instruction::at(data, offset).filter(Instruction::is_call);
+                let calls = Instruction::at(data, offset).filter(Instruction::calls_object);
                 let Some(call) = calls else { continue };
-                if self.relocated.binary_search(&(section.index, offset)).is_err() {
+                if self
+                    .relocated
+                    .binary_search(&(section.index, offset))
+                    .is_err()
+                {
                     let place = offset.saturating_add_signed(call.addend());
                     let callee = at(&self.reach.functions, section.index, place);
                     links.extend(callee.map(|callee| (function.node, callee)));
@@ -302,18 +367,34 @@ impl Instruction {
         let start = usize::try_from(offset).ok()?;
         let bytes = code.get(start..)?.first_chunk::<{ Self::SIZE }>()?;
         let [code, registers, _, _, value @ ..] = *bytes;
-        let source = if cfg!(target_endian = "little") { registers >> 4 } else { registers & 0xf };
-        Some(Self { code, source, value: i32::from_ne_bytes(value) })
+        let source = if cfg!(target_endian = "little") {
+            registers >> 4
+        } else {
+            registers & 0xf
+        };
+        Some(Self {
+            code,
+            source,
+            value: i32::from_ne_bytes(value),
+        })
+    }
+
+    fn calls(&self) -> bool {
+        self.code == 0x85
     }
 
     /// A call of another function of the object (BPF_PSEUDO_CALL).
-    fn is_call(&self) -> bool {
-        self.code == 0x85 && self.source == 1
+    fn calls_object(&self) -> bool {
+        self.calls() && self.source == 1
     }
 
     /// Distance in bytes from the place that a relocation names, or without one from the
     /// instruction itself. A call counts instructions, starting behind itself.
     fn addend(&self) -> i64 {
-        if self.code == 0x85 { (i64::from(self.value) + 1) * 8 } else { i64::from(self.value) }
+        if self.calls() {
+            (i64::from(self.value) + 1) * 8
+        } else {
+            i64::from(self.value)
+        }
     }
 }
