@@ -16,6 +16,7 @@ mod modules;
 mod qemu;
 mod setup;
 mod sh;
+mod test;
 mod vm;
 mod wire;
 
@@ -35,6 +36,8 @@ struct Cli {
 enum Command {
     /// Install what building and testing need on this Debian machine
     Setup(setup::Args),
+    /// Run the checks and the tests, on this machine and under other kernels
+    Test(test::Args),
     /// Run one command under another kernel, in QEMU
     Vm(vm::Args),
     /// Compile the eBPF objects in bpf/
@@ -43,6 +46,9 @@ enum Command {
         #[arg(long)]
         check: bool,
     },
+    /// Run the kernel tests inside a guest
+    #[command(hide = true)]
+    GuestTests(test::guest::Args),
 }
 
 fn main() -> ExitCode {
@@ -52,8 +58,10 @@ fn main() -> ExitCode {
     }
     let done = match Cli::parse().command {
         Command::Setup(args) => setup::run(&args).map(|()| ExitCode::SUCCESS),
+        Command::Test(args) => test::run(&args),
         Command::Vm(args) => vm::run(args),
         Command::Bpf { check } => bpf::run(check).map(|()| ExitCode::SUCCESS),
+        Command::GuestTests(args) => test::guest::run(&args).map(|()| ExitCode::SUCCESS),
     };
     done.unwrap_or_else(|error| {
         eprintln!("error: {error:#}");

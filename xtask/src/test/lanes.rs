@@ -1,0 +1,269 @@
+//! Lanes in guests: the kernel tests under other kernels.
+
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+
+use super::build::Built;
+use super::guest::{Event, Outcome, SKIPS};
+use super::tally::{Tally, count_skips};
+use crate::initramfs::Content;
+use crate::kernels::Version;
+use crate::qemu::End;
+use crate::sh;
+use crate::vm::Run;
+use crate::wire::Frame;
+
+/// For one test; emulation is slow and the machine may be busy.
+const TEST_LIMIT: u64 = 120;
+/// For all tests of one guest.
+const GUEST_LIMIT: Duration = Duration::from_mins(20);
+/// Guests at the same time; the tests inside run one after another.
+const GUESTS: usize = 2;
+
+/// Runs the tests under each kernel, two guests at a time, and counts.
+pub(crate) fn run(kernels: &[Version], built: &Built, filter: &[String]) -> Vec<Tally> {
+    let parts = if kernels.len() == 1 { GUESTS } else { 1 };
+    let jobs: Vec<_> = kernels
+        .iter()
+        .flat_map(|kernel| (0..parts).map(move |part| (*kernel, part)))
+        .collect();
+    let next = Mutex::new(jobs.into_iter());
+    let done = Mutex::new(Vec::new());
+    std::thread::scope(|scope| {
+        for _ in 0..GUESTS {
+            scope.spawn(|| {
+                loop {
+                    // Held only while a job is taken.
+                    let job = next.lock().ok().and_then(|mut jobs| jobs.next());
+                    let Some((kernel, part)) = job else {
+                        return;
+                    };
+                    let tally = run_part(kernel, (part, parts), built, filter);
+                    if let Ok(mut done) = done.lock() {
+                        done.push((kernel, tally));
+                    }
+                }
+            });
+        }
+    });
+    let done = done.into_inner().unwrap_or_default();
+    let of = |kernel: &Version| {
+        let own = done.iter().filter(|(of, _)| of == kernel);
+        merge(kernel.name(), own.map(|(_, tally)| tally))
+    };
+    kernels.iter().map(of).collect()
+}
+
+fn merge<'a>(lane: &str, parts: impl Iterator<Item = &'a Tally>) -> Tally {
+    let mut whole = Tally::new(lane);
+    for part in parts {
+        whole.passed += part.passed;
+        whole.failed.extend(part.failed.iter().cloned());
+        for (feature, count) in &part.skipped {
+            *whole.skipped.entry(feature.clone()).or_default() += count;
+        }
+    }
+    whole
+}
+
+fn run_part(
+    kernel: Version,
+    (part, parts): (usize, usize),
+    built: &Built,
+    filter: &[String],
+) -> Tally {
+    let lane = kernel.name();
+    let what = format!("kernel tests on {lane}, part {} of {parts}", part + 1);
+    let mut watch = Watch::new(lane);
+    let work = || {
+        let tests = built.tests.to_string_lossy().into_owned();
+        let limit = TEST_LIMIT.to_string();
+        let (part, parts) = (part.to_string(), parts.to_string());
+        let mut run = Run::new(
+            kernel,
+            &[
+                "/init",
+                "guest-tests",
+                "--limit",
+                &limit,
+                "--part",
+                &part,
+                "--parts",
+                &parts,
+            ],
+        );
+        run.argv.push(tests);
+        run.argv.extend(filter.iter().cloned());
+        run.content = Content {
+            programs: vec![built.tests.clone(), built.bpfman.clone()],
+            ..Content::default()
+        };
+        run.env = [
+            ("BPFMAN_BIN", built.bpfman.to_string_lossy().into_owned()),
+            ("BPFMAN_LANE", lane.to_owned()),
+            ("BPFMAN_SKIPS", SKIPS.to_owned()),
+            ("RUST_BACKTRACE", "1".to_owned()),
+        ]
+        .map(|(key, value)| (key.to_owned(), value))
+        .into();
+        run.fetch = vec![SKIPS.to_owned()];
+        run.limit = GUEST_LIMIT;
+        let end = run.boot(|frame| watch.frame(frame))?;
+        Ok(watch.finish(&end))
+    };
+    sh::step(&what, work).unwrap_or_else(|error| Tally::failure(lane, &format!("{error:#}")))
+}
+
+/// Follows a guest through its tests.
+#[derive(Debug)]
+struct Watch {
+    tally: Tally,
+    lane: String,
+    planned: usize,
+    ended: usize,
+    running: Option<(String, Instant)>,
+    line: Vec<u8>,
+}
+
+impl Watch {
+    fn new(lane: &str) -> Self {
+        Self {
+            tally: Tally::new(lane),
+            lane: lane.to_owned(),
+            planned: 0,
+            ended: 0,
+            running: None,
+            line: Vec::new(),
+        }
+    }
+
+    fn frame(&mut self, frame: Frame) -> Result<()> {
+        match frame {
+            Frame::Stdout(bytes) => {
+                self.line.extend(bytes);
+                while let Some(end) = self.line.iter().position(|byte| *byte == b'\n') {
+                    let line: Vec<_> = self.line.drain(..=end).collect();
+                    self.event(serde_json::from_slice(&line)?);
+                }
+            }
+            Frame::Stderr(bytes) => eprint!("{}", String::from_utf8_lossy(&bytes)),
+            Frame::File { content, .. } => {
+                self.tally.skipped = count_skips(&String::from_utf8_lossy(&content));
+            }
+            Frame::Ready | Frame::Failed(_) | Frame::Exit(_) => {}
+        }
+        Ok(())
+    }
+
+    fn event(&mut self, event: Event) {
+        match event {
+            Event::Planned(tests) => self.planned = tests,
+            Event::Started(name) => self.running = Some((name, Instant::now())),
+            Event::Ended {
+                outcome,
+                seconds,
+                output,
+            } => {
+                let Some((name, _)) = self.running.take() else {
+                    return;
+                };
+                self.ended += 1;
+                let word = match outcome {
+                    Outcome::Passed => "pass",
+                    Outcome::Failed => "FAIL",
+                    Outcome::TimeUp => "TIME",
+                };
+                eprintln!("{word} [{seconds:7.3} s] {:>4} {name}", self.lane);
+                if outcome == Outcome::Passed {
+                    self.tally.passed += 1;
+                } else {
+                    let how = if outcome == Outcome::TimeUp {
+                        " (time was up)"
+                    } else {
+                        ""
+                    };
+                    self.tally.failed.push(format!("{name}{how}\n{output}"));
+                }
+            }
+        }
+    }
+
+    /// A guest that died took the test with it that was running, and those that did not get their
+    /// turn: none of them passed.
+    fn finish(&mut self, end: &End) -> Tally {
+        let mut tally = self.tally.clone();
+        let skips: usize = tally.skipped.values().sum();
+        tally.passed = tally.passed.saturating_sub(skips);
+        let reason = match end {
+            End::Exit(0) if self.planned == self.ended => return tally,
+            End::Exit(status) => format!("the runner in the guest ended with {status}"),
+            End::TimeUp(console) => format!("the guest's time was up; {console}"),
+            End::Broken(reason) => reason.clone(),
+        };
+        let left = self.planned.saturating_sub(self.ended);
+        let during = self.running.as_ref().map_or_else(
+            || "outside of a test".to_owned(),
+            |(name, since)| format!("{name}, after {:.1} s", since.elapsed().as_secs_f64()),
+        );
+        tally
+            .failed
+            .push(format!("{during}: {reason}\n{left} tests did not end"));
+        tally
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn feed(watch: &mut Watch, text: &str) {
+        for piece in text.as_bytes().chunks(7) {
+            watch.frame(Frame::Stdout(piece.to_vec())).unwrap();
+        }
+    }
+
+    const TWO: &str = r#"{"Planned":2}
+{"Started":"a"}
+{"Ended":{"outcome":"Passed","seconds":0.5,"output":""}}
+{"Started":"b"}
+"#;
+
+    #[test]
+    fn a_whole_run_is_counted() {
+        let mut watch = Watch::new("6.1");
+        feed(&mut watch, TWO);
+        feed(
+            &mut watch,
+            "{\"Ended\":{\"outcome\":\"Passed\",\"seconds\":1,\"output\":\"\"}}\n",
+        );
+        let path = SKIPS.to_owned();
+        let content = b"b\tTcx\n".to_vec();
+        watch.frame(Frame::File { path, content }).unwrap();
+        let tally = watch.finish(&End::Exit(0));
+        assert_eq!((tally.passed, tally.failed.len()), (1, 0));
+        assert_eq!(tally.skipped, [("Tcx".to_owned(), 1)].into());
+    }
+
+    #[test]
+    fn a_guest_that_dies_fails_the_test_it_was_at() {
+        let mut watch = Watch::new("6.1");
+        feed(&mut watch, TWO);
+        let tally = watch.finish(&End::Broken("kernel panic".into()));
+        assert_eq!(tally.passed, 1);
+        assert!(
+            tally.failed[0].starts_with("b, after"),
+            "{:?}",
+            tally.failed
+        );
+        assert!(tally.failed[0].contains("kernel panic\n1 tests did not end"));
+    }
+
+    #[test]
+    fn a_runner_that_stops_early_is_no_success() {
+        let mut watch = Watch::new("6.1");
+        feed(&mut watch, "{\"Planned\":2}\n");
+        assert_eq!(watch.finish(&End::Exit(0)).failed.len(), 1);
+    }
+}

@@ -1,0 +1,107 @@
+//! `cargo xtask test`: everything that has to hold before a change lands.
+
+mod build;
+mod checks;
+pub(crate) mod guest;
+mod lanes;
+mod native;
+mod tally;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::ValueEnum;
+
+use crate::kernels::Version;
+use crate::setup::{self, Need};
+use crate::sh;
+use tally::{Table, Tally};
+
+/// Options of `cargo xtask test`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Without options: checks, unit, host, 6.1 and 6.12. With a FILTER the checks are left out.
+
+checks  formatting, clippy, cargo-deny where it is installed, the committed eBPF objects
+unit    every test of the workspace that needs no kernel
+host    the kernel tests on this machine's kernel, as root
+6.1 …   the same kernel tests in QEMU")]
+pub(crate) struct Args {
+    /// Run only tests whose name contains one of these
+    filter: Vec<String>,
+    /// Run only these lanes
+    #[arg(long, value_enum)]
+    lane: Vec<Lane>,
+}
+
+/// A place where tests run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Lane {
+    Checks,
+    Unit,
+    Host,
+    #[value(name = "6.1")]
+    V6_1,
+    #[value(name = "6.12")]
+    V6_12,
+    #[value(name = "5.10")]
+    V5_10,
+}
+
+impl Lane {
+    fn kernel(self) -> Option<Version> {
+        match self {
+            Self::Checks | Self::Unit | Self::Host => None,
+            Self::V6_1 => Some(Version::V6_1),
+            Self::V6_12 => Some(Version::V6_12),
+            Self::V5_10 => Some(Version::V5_10),
+        }
+    }
+}
+
+/// Runs `cargo xtask test`.
+pub(crate) fn run(args: &Args) -> Result<ExitCode> {
+    let lanes = chosen(args);
+    let kernels: Vec<_> = lanes.iter().filter_map(|lane| lane.kernel()).collect();
+    let mut needs = vec![Need::Build, Need::Nextest];
+    needs.extend(lanes.contains(&Lane::Host).then_some(Need::Host));
+    needs.extend((!kernels.is_empty()).then_some(Need::Vm));
+    setup::ensure(&needs)?;
+
+    let mut table = Table::default();
+    if lanes.contains(&Lane::Checks) {
+        table.add(checks::run());
+    }
+    let built = sh::step("build programs and tests", build::all);
+    match &built {
+        Ok(built) => {
+            for (lane, native) in [
+                (Lane::Unit, native::Lane::Unit),
+                (Lane::Host, native::Lane::Host),
+            ] {
+                if lanes.contains(&lane) {
+                    table.add(native::run(native, built, &args.filter));
+                }
+            }
+            table.extend(lanes::run(&kernels, built, &args.filter));
+        }
+        Err(error) => table.add(Tally::failure("build", &format!("{error:#}"))),
+    }
+    print!("{table}");
+    Ok(if table.is_green() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+fn chosen(args: &Args) -> Vec<Lane> {
+    if !args.lane.is_empty() {
+        return args.lane.clone();
+    }
+    let mut lanes = vec![Lane::Unit, Lane::Host, Lane::V6_1, Lane::V6_12];
+    if args.filter.is_empty() {
+        lanes.insert(0, Lane::Checks);
+    }
+    lanes
+}
