@@ -22,8 +22,8 @@ int s_fentry_s(void *ctx)
 	return 0;
 }
 
-SEC("fentry.s/do_unlinkat")
-int s_fentry_s_do_unlinkat(void *ctx)
+SEC("fentry.s/bpf_fentry_test1")
+int s_fentry_s_bpf_fentry_test1(void *ctx)
 {
 	return 0;
 }
@@ -46,8 +46,8 @@ int s_fexit_s(void *ctx)
 	return 0;
 }
 
-SEC("fexit.s/do_unlinkat")
-int s_fexit_s_do_unlinkat(void *ctx)
+SEC("fexit.s/bpf_fentry_test1")
+int s_fexit_s_bpf_fentry_test1(void *ctx)
 {
 	return 0;
 }
