@@ -50,7 +50,7 @@ mod tests {
                     ffffffff82000000 d data\nbroken\nffffffff81000010 W weak\nzz T bad\n";
         let mut seen = Vec::new();
         each(text.as_bytes(), |f| {
-            seen.push((f.address, f.name.to_owned()))
+            seen.push((f.address, f.name.to_owned()));
         })
         .unwrap();
         let expected = [

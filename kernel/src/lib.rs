@@ -1,1 +1,38 @@
-//! bpfman: kernel.
+//! bpf(2), netlink, perf events, pins and chains as they are in the kernel.
+//!
+//! This crate knows nothing of images or of the state document: it says what is, and does one
+//! thing at a time.
+
+mod chain;
+mod diagnose;
+mod error;
+pub mod fault;
+mod info;
+mod kallsyms;
+mod kprobe;
+mod link;
+mod load;
+mod netlink;
+mod netns;
+mod pins;
+mod pmu;
+mod probe_error;
+mod suggest;
+mod sys;
+mod tcx;
+mod tracepoint;
+mod uprobe;
+
+pub use chain::{
+    Access, Config, Dispatcher, Format, Hold, Live, LiveChain, Side, Site, dismantle, slot, sweep,
+};
+pub use diagnose::{Feature, Lack, did_you_mean_function, missing_feature, missing_privilege};
+pub use error::{Error, Result};
+pub use info::{Glance, KernelProgram, ProgramIds, glance, program, program_alive};
+pub use link::{attach, open_event};
+pub use load::{Loaded, LoadedMap, Role, Spec, Value, is_constant, load};
+pub use netlink::{Filter, XdpMode};
+pub use netns::NetNs;
+pub use pins::{PinTree, libxdp_root, map_pin_name};
+pub use probe_error::ProbeError;
+pub use tcx::tcx_is_attached;

@@ -211,15 +211,13 @@ impl ProbeError {
             } => Some(format!("did you mean '{name}'?")),
             Self::UnknownFunction { stripped: true, .. } => Some(
                 "the file is stripped, so only the functions that it exports have names; \
-                 others can be given by --offset alone"
+                 the others can be probed by their offset in the file"
                     .to_owned(),
             ),
             Self::UnknownLibrary {
                 container_pid: None,
                 ..
-            } => Some(
-                "give its path, or --container-pid when it is a container's library".to_owned(),
-            ),
+            } => Some("give its absolute path, or the pid of the container that has it".to_owned()),
             Self::AmbiguousFunction { .. } => {
                 Some("the kernel cannot tell them apart; probe one of their callers".to_owned())
             }

@@ -33,10 +33,7 @@ impl<'a> Nearest<'a> {
         if distance <= self.limit {
             self.best = Some(candidate.to_owned());
             // The next one has to be nearer.
-            match distance.checked_sub(1) {
-                Some(limit) => self.limit = limit,
-                None => self.limit = 0,
-            }
+            self.limit = distance.saturating_sub(1);
         }
     }
 
@@ -51,9 +48,9 @@ impl<'a> Nearest<'a> {
         for (ours, theirs) in self.letters.iter().zip(letters(candidate)) {
             let apart = usize::from(ours.abs_diff(theirs));
             if *ours > theirs {
-                more += apart
+                more += apart;
             } else {
-                less += apart
+                less += apart;
             }
         }
         more.max(less)
@@ -75,9 +72,9 @@ mod tests {
 
     fn nearest(wanted: &str, candidates: &[&str]) -> Option<String> {
         let mut nearest = Nearest::new(wanted);
-        candidates
-            .iter()
-            .for_each(|candidate| nearest.offer(candidate));
+        for candidate in candidates {
+            nearest.offer(candidate);
+        }
         nearest.finish()
     }
 

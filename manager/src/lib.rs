@@ -3,43 +3,66 @@
 //! The kernel is the database; what is written beside it only describes what is in it, and one
 //! rename commits a change.
 
+mod chain;
+mod config;
 mod error;
+mod load;
+mod pending;
+mod plan;
+mod recover;
 mod request;
+mod session;
+mod state;
+mod undo;
+mod unload;
+mod view;
 
 pub use error::{Error, ErrorKind, Result};
-pub use request::{LoadRequest, ListFilter, Options};
+pub use request::{ListFilter, LoadRequest, Options};
 
+use kernel::PinTree;
 use model::{ProgramId, ProgramView, Summary};
+
+use config::Config;
+use state::Root;
 
 /// The one way from request to kernel.
 #[derive(Debug)]
 pub struct Manager {
-    options: Options,
+    config: Config,
+    root: Root,
 }
 
 impl Manager {
     /// Reads the configuration and touches nothing else.
     pub fn open(options: Options) -> Result<Self> {
-        Ok(Self { options })
+        let config = Config::read(&options.config)?;
+        Ok(Self {
+            config,
+            root: Root::new(options.runtime_dir),
+        })
     }
 
-    /// Loads and attaches a program.
-    pub fn load(&self, _request: &LoadRequest) -> Result<ProgramView> {
-        unimplemented!()
+    /// Loads and attaches a program. On failure everything is as it was before.
+    pub fn load(&self, request: &LoadRequest) -> Result<ProgramView> {
+        load::load(self, request).map_err(Error::or_privilege)
     }
 
     /// Detaches and unloads a program of ours.
-    pub fn unload(&self, _id: ProgramId) -> Result<()> {
-        unimplemented!()
+    pub fn unload(&self, id: ProgramId) -> Result<()> {
+        unload::unload(self, id).map_err(Error::or_privilege)
     }
 
     /// The programs that fit the filter, by id. Changes nothing and waits for nobody.
-    pub fn list(&self, _filter: &ListFilter) -> Result<Vec<Summary>> {
-        unimplemented!()
+    pub fn list(&self, filter: &ListFilter) -> Result<Vec<Summary>> {
+        let list = || view::list(&view::read(&self.root)?, filter);
+        list().map_err(Error::or_privilege)
     }
 
     /// One program in full, ours or not. Changes nothing and waits for nobody.
-    pub fn get(&self, _id: ProgramId) -> Result<ProgramView> {
-        unimplemented!()
+    pub fn get(&self, id: ProgramId) -> Result<ProgramView> {
+        let pins = PinTree::at(self.root.bpffs());
+        let get = || view::get(&view::read(&self.root)?, &pins, id);
+        get().map_err(Error::or_privilege)
     }
 }

@@ -15,7 +15,10 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { runtime_dir: "/run/bpfman".into(), config: "/etc/bpfman/bpfman.toml".into() }
+        Self {
+            runtime_dir: "/run/bpfman".into(),
+            config: "/etc/bpfman/bpfman.toml".into(),
+        }
     }
 }
 

@@ -158,7 +158,7 @@ impl<'c, E: FileHeader<Endian = Endianness>> Elf<'c, E> {
     ) -> io::Result<()> {
         let size = size_of::<E::Sym>();
         // Words, because symbols are read in place and want to be aligned.
-        let mut words = [0_u64; 3 * 1024];
+        let mut words = vec![0_u64; 3 * 1024];
         let mut source = Slice::new(self.file, table.symbols);
         let mut index = 0;
         loop {

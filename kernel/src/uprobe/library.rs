@@ -96,7 +96,7 @@ fn fit(wanted: &str, file: &str) -> Option<u8> {
         ".so" => Some(1),
         rest if rest.starts_with(".so.") => Some(2),
         // libc.so for libc.so.6
-        rest if wanted.ends_with(".so") && rest.starts_with('.') => Some(2),
+        rest if rest.starts_with('.') && wanted.strip_suffix(".so").is_some() => Some(2),
         // musl's own name for its only library: libc.musl-x86_64.so.1
         rest if wanted == "libc" && rest.starts_with(".musl-") => Some(3),
         _ => None,

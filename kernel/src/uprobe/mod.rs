@@ -1,6 +1,8 @@
 //! Breakpoints in programs and libraries. Kernel ≥ 4.17.
 
 mod elf;
+#[cfg(test)]
+mod forge;
 mod ldcache;
 mod library;
 mod root;

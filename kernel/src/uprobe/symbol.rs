@@ -211,7 +211,10 @@ fn similar<E: FileHeader<Endian = Endianness>>(
     tables: &[Table],
     function: &str,
 ) -> io::Result<Option<String>> {
-    let (wanted, _) = split_version(function);
+    let (wanted, version) = split_version(function);
+    if version.is_some() && find(elf, tables, wanted)?.is_some() {
+        return Ok(Some(wanted.to_owned()));
+    }
     let mut nearest = Nearest::new(wanted);
     for table in tables {
         let mut functions = Vec::new();
@@ -221,10 +224,15 @@ fn similar<E: FileHeader<Endian = Endianness>>(
             }
         })?;
         functions.sort_unstable();
+        functions.dedup();
         elf.each_string(table, |end, string| {
-            let start = u32::try_from(end - string.len());
-            if start.is_ok_and(|start| functions.binary_search(&start).is_ok()) {
-                if let Ok(name) = std::str::from_utf8(string) {
+            let start = end - string.len();
+            // Names that end alike share one string.
+            let first = functions.partition_point(|place| (*place as usize) < start);
+            let here = functions.iter().skip(first).map(|place| *place as usize);
+            for place in here.take_while(|place| *place < end) {
+                let name = string.get(place - start..).map(std::str::from_utf8);
+                if let Some(Ok(name)) = name {
                     nearest.offer(split_version(name).0);
                 }
             }
@@ -232,4 +240,167 @@ fn similar<E: FileHeader<Endian = Endianness>>(
         })?;
     }
     Ok(nearest.finish())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{
+        super::forge::{CODE, CODE_SIZE, FUNC, Forge, IFUNC, OBJECT, Symbol},
+        *,
+    };
+
+    /// Not the default version.
+    const OLD: u16 = 1 << 15;
+
+    const EXPORTED: &[Symbol<'_>] = &[
+        ("__libc_malloc", FUNC, Some(0x10), 0x10, 1),
+        ("malloc", FUNC, Some(0x10), 0x10, 1),
+        ("memcpy", FUNC, Some(0x20), 0x10, OLD | 2),
+        ("memcpy", FUNC, Some(0x30), 0x10, 3),
+        ("strlen", IFUNC, Some(0x40), 0x10, 1),
+        ("environ", OBJECT, Some(0x50), 8, 1),
+        ("free", FUNC, None, 0, 0),
+        ("assembler", FUNC, Some(0x60), 0, 1),
+    ];
+    const LOCAL: &[Symbol<'_>] = &[
+        ("helper", FUNC, Some(0x80), 0x10, 0),
+        ("kept@V2", FUNC, Some(0x90), 0x10, 0),
+        ("data", FUNC, Some(CODE_SIZE), 0x10, 0),
+    ];
+    const NATIVE: Forge = Forge {
+        wide: true,
+        big: false,
+        address: 0x2000,
+    };
+
+    fn ask(bytes: &[u8], function: Option<&str>, offset: u64) -> Result<u64, ProbeError> {
+        file_offset(&Forge::target(bytes), function, offset)
+    }
+
+    #[test]
+    fn functions_of_every_class_byte_order_and_base() {
+        for (wide, big, address) in [
+            (true, false, 0x2000),
+            (true, true, 0x40_1000),
+            (false, false, 0x1000),
+            (false, true, 0x800_0000),
+        ] {
+            let forge = Forge { wide, big, address };
+            let bytes = forge.file(EXPORTED, Some(LOCAL));
+            for (function, offset, place) in [
+                ("malloc", 0, 0x10),
+                ("__libc_malloc", 4, 0x14),
+                ("memcpy", 0, 0x30),
+                ("memcpy@V2", 0, 0x20),
+                ("memcpy@@V3", 1, 0x31),
+                ("strlen", 0, 0x40),
+                ("assembler", 0x20, 0x80),
+                ("helper", 0xf, 0x8f),
+                ("kept@V2", 0, 0x90),
+                ("kept@@V2", 0, 0x90),
+            ] {
+                let found = ask(&bytes, Some(function), offset).map_err(|error| error.to_string());
+                assert_eq!(found, Ok(CODE + place), "{forge:?} {function}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_no_function_here() {
+        let bytes = NATIVE.file(EXPORTED, Some(LOCAL));
+        for name in [
+            "environ",
+            "free",
+            "alloc",
+            "memcpy@V9",
+            "helper@V2",
+            "kept",
+            "",
+        ] {
+            let result = ask(&bytes, Some(name), 0);
+            assert!(
+                matches!(result, Err(ProbeError::UnknownFunction { .. })),
+                "{name}"
+            );
+        }
+    }
+
+    #[test]
+    fn suggestions_and_stripped_files() {
+        let unknown = |local, name| match ask(&NATIVE.file(EXPORTED, local), Some(name), 0) {
+            Err(ProbeError::UnknownFunction {
+                stripped, similar, ..
+            }) => (stripped, similar),
+            other => panic!("{other:?}"),
+        };
+        // Its name is the end of __libc_malloc.
+        assert_eq!(
+            unknown(Some(LOCAL), "mallco"),
+            (false, Some("malloc".to_owned()))
+        );
+        assert_eq!(unknown(None, "helper"), (true, None));
+        assert_eq!(
+            unknown(Some(LOCAL), "helpre"),
+            (false, Some("helper".to_owned()))
+        );
+        assert_eq!(unknown(Some(LOCAL), "enviro"), (false, None));
+        assert_eq!(
+            unknown(Some(LOCAL), "memcpy@V9"),
+            (false, Some("memcpy".to_owned()))
+        );
+    }
+
+    #[test]
+    fn places_without_code() {
+        let bytes = NATIVE.file(EXPORTED, Some(LOCAL));
+        let last = CODE + CODE_SIZE - 1;
+        assert_eq!(ask(&bytes, None, last).ok(), Some(last));
+        for offset in [0, CODE - 1, CODE + CODE_SIZE, u64::MAX] {
+            assert!(
+                matches!(ask(&bytes, None, offset), Err(ProbeError::NotCode { .. })),
+                "{offset}"
+            );
+        }
+        assert!(matches!(
+            ask(&bytes, Some("data"), 0),
+            Err(ProbeError::NotCode { .. })
+        ));
+        let behind = ask(&bytes, Some("malloc"), 0x10);
+        assert!(matches!(behind, Err(ProbeError::Offset { size: 0x10, .. })));
+        let far = ask(&bytes, Some("assembler"), u64::MAX);
+        assert!(matches!(far, Err(ProbeError::NotCode { .. })));
+    }
+
+    #[test]
+    fn damaged_files_do_no_harm() {
+        let whole = NATIVE.file(EXPORTED, Some(LOCAL));
+        for length in (0..whole.len()).step_by(7) {
+            let found = ask(&whole[..length], Some("helper"), 0);
+            assert!(
+                found.is_err() || found.is_ok_and(|at| at == CODE + 0x80),
+                "{length}"
+            );
+        }
+        for at in (0..0x80).chain(usize::try_from(CODE + CODE_SIZE).unwrap()..whole.len()) {
+            for value in [0, 0x7f, 0xff] {
+                let mut bytes = whole.clone();
+                bytes[at] = value;
+                let _ = ask(&bytes, Some("helper"), 0);
+                let _ = ask(&bytes, Some("memcpy@V2"), 0);
+                let _ = ask(&bytes, Some("mallco"), 0);
+            }
+        }
+    }
+
+    #[test]
+    fn a_text_is_no_elf_file() {
+        assert!(matches!(
+            ask(b"#!/bin/sh", Some("main"), 0),
+            Err(ProbeError::Elf { .. })
+        ));
+        assert!(matches!(
+            ask(b"", Some("main"), 0),
+            Err(ProbeError::Elf { .. })
+        ));
+    }
 }

@@ -1,0 +1,341 @@
+//! Chains: several programs on one hook, in order, changed in one step.
+//!
+//! A change builds a whole new dispatcher, attaches every member to it, puts it in the place of
+//! the old one, and only then takes the old one apart. What runs is read back from the kernel.
+
+mod config;
+mod dispatcher;
+mod tc;
+mod xdp;
+
+use std::{
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    path::{Path, PathBuf},
+};
+
+use model::{Chain, Direction, Member, NetAttach, Place, ProgramId};
+
+pub use config::{Config, Format};
+pub use dispatcher::{Dispatcher, slot};
+
+use crate::{Error, NetNs, PinTree, Result, XdpMode, netlink::Filter, pins};
+
+/// Which hook of an interface.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Side {
+    /// The receive path.
+    Xdp,
+    /// Traffic control.
+    Tc(Direction),
+}
+
+/// A hook that holds at most one chain: one side of one interface in one namespace.
+#[derive(Debug)]
+pub struct Site {
+    /// The namespace.
+    pub ns: NetNs,
+    /// The interface in it.
+    pub place: Place,
+    /// Its name, for messages.
+    pub iface: String,
+    /// Which hook.
+    pub side: Side,
+    /// Where dispatchers of this side are pinned.
+    root: PathBuf,
+    /// Pin of the TCX link, for the sides that have one.
+    hook_pin: PathBuf,
+    /// Pins of programs of ours, to know one that runs without a dispatcher.
+    pins: PinTree,
+    /// Held while an XDP chain changes.
+    _lock: Option<OwnedFd>,
+}
+
+/// By what a program is held on its hook.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hold {
+    /// XDP, over netlink.
+    Xdp(XdpMode),
+    /// A pinned TCX link.
+    TcxLink,
+    /// A filter on clsact.
+    Filter(Filter),
+}
+
+/// A dispatcher that runs, and the chain behind it.
+#[derive(Debug)]
+pub struct LiveChain {
+    /// The dispatcher.
+    pub dispatcher: ProgramId,
+    /// Keeps it loaded.
+    pub fd: OwnedFd,
+    /// What it speaks.
+    pub format: Format,
+    /// By what it is held.
+    pub hold: Hold,
+    /// The members that are there, ours and others'.
+    pub chain: Chain<ProgramId>,
+}
+
+/// What a hook runs.
+#[derive(Debug)]
+pub enum Live {
+    /// Nothing.
+    Empty,
+    /// A dispatcher.
+    Chain(LiveChain),
+    /// One program without a dispatcher.
+    Single {
+        /// Its id.
+        program: ProgramId,
+        /// Keeps it loaded.
+        fd: OwnedFd,
+        /// By what it is held.
+        hold: Hold,
+    },
+}
+
+impl Live {
+    /// Where a program runs on the hook, 0 first.
+    pub fn position(&self, id: ProgramId) -> Option<usize> {
+        match self {
+            Self::Empty => None,
+            Self::Chain(live) => live.chain.position(&id),
+            Self::Single { program, .. } => (*program == id).then_some(0),
+        }
+    }
+
+    /// The dispatcher's id, where there is one.
+    pub fn dispatcher(&self) -> Option<ProgramId> {
+        match self {
+            Self::Chain(live) => Some(live.dispatcher),
+            _ => None,
+        }
+    }
+
+    /// The program that runs there itself: the dispatcher, or the one without.
+    pub fn held_fd(&self) -> Option<BorrowedFd<'_>> {
+        self.held().map(|(fd, _)| fd)
+    }
+
+    fn held(&self) -> Option<(BorrowedFd<'_>, Hold)> {
+        match self {
+            Self::Empty => None,
+            Self::Chain(live) => Some((live.fd.as_fd(), live.hold)),
+            Self::Single { fd, hold, .. } => Some((fd.as_fd(), *hold)),
+        }
+    }
+}
+
+/// Whether the caller is going to change the hook.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// Waits for nobody.
+    Read,
+    /// Takes libxdp's lock for XDP, until the site is dropped.
+    Write,
+}
+
+impl Site {
+    /// The hook that a user named.
+    pub fn open(pins: &PinTree, net: &NetAttach, side: Side, access: Access) -> Result<Self> {
+        let ns = NetNs::open(net.netns.as_deref())?;
+        let place = ns.interface(&net.iface, || match &net.netns {
+            None => "this network namespace".to_owned(),
+            Some(netns) => format!("network namespace '{}'", netns.display()),
+        })?;
+        Self::new(pins, ns, place, net.iface.clone(), side, access)
+    }
+
+    /// The hook that a record speaks of; None when its namespace or interface is gone.
+    pub fn find(
+        pins: &PinTree,
+        net: &NetAttach,
+        place: Place,
+        side: Side,
+        access: Access,
+    ) -> Result<Option<Self>> {
+        match NetNs::find(&place, net.netns.as_deref()) {
+            Some(ns) if ns.has_interface(place.ifindex) => {
+                Self::new(pins, ns, place, net.iface.clone(), side, access).map(Some)
+            }
+            _ => Ok(None),
+        }
+    }
+
+    fn new(
+        pins: &PinTree,
+        ns: NetNs,
+        place: Place,
+        iface: String,
+        side: Side,
+        access: Access,
+    ) -> Result<Self> {
+        let root = chain_root(pins, side);
+        let lock = match (side, access) {
+            (Side::Xdp, Access::Write) => Some(pins::lock_libxdp(&root)?),
+            _ => None,
+        };
+        let hook_pin = hook_pin(pins, place, side);
+        Ok(Self {
+            ns,
+            place,
+            iface,
+            side,
+            root,
+            hook_pin,
+            pins: pins.clone(),
+            _lock: lock,
+        })
+    }
+
+    /// What the hook runs now.
+    pub fn live(&self) -> Result<Live> {
+        self.ns.run(|| match self.side {
+            Side::Xdp => xdp::live(self),
+            Side::Tc(direction) => tc::live(self, direction),
+        })?
+    }
+
+    /// The format of a new dispatcher for this hook: what runs there now keeps its own.
+    pub fn format(&self, live: &Live) -> Result<Format> {
+        match (live, self.side) {
+            (Live::Chain(live), _) => Ok(live.format),
+            (_, Side::Xdp) => Ok(Format::NEW_XDP),
+            (_, Side::Tc(direction)) => {
+                let tcx = self.ns.run(|| tc::has_tcx(self.place.ifindex, direction))?;
+                Ok(Format::Tc { tcx })
+            }
+        }
+    }
+
+    /// Puts `new` (None: nothing) in the place of what runs there, in one step, only if that is
+    /// still what `live` says. Answers true when it had to make a clsact qdisc.
+    pub fn swap(
+        &self,
+        live: &Live,
+        new: Option<BorrowedFd<'_>>,
+        mode: Option<XdpMode>,
+    ) -> Result<bool> {
+        self.ns.run(|| match self.side {
+            Side::Xdp => xdp::swap(self, live, new, mode).map(|()| false),
+            Side::Tc(direction) => tc::swap(self, direction, live, new),
+        })?
+    }
+
+    /// Whether attaching the first program means making a clsact qdisc.
+    pub fn lacks_clsact(&self, live: &Live) -> Result<bool> {
+        match (live, self.side) {
+            (Live::Empty, Side::Tc(direction)) => {
+                self.ns.run(|| tc::lacks_clsact(self, direction))?
+            }
+            _ => Ok(false),
+        }
+    }
+
+    /// Removes the clsact qdisc, unless somebody has put a filter on it.
+    pub fn remove_clsact(&self) -> Result<()> {
+        self.ns.run(|| tc::remove_clsact(self))?
+    }
+
+    /// Folder of the pins of a dispatcher on this hook.
+    pub fn folder(&self, dispatcher: ProgramId) -> PathBuf {
+        folder(&self.root, self.side, self.place.ifindex, dispatcher)
+    }
+
+    pub(crate) fn hook_pin(&self) -> &Path {
+        &self.hook_pin
+    }
+
+    /// Words for messages.
+    pub fn describe(&self) -> String {
+        match self.side {
+            Side::Xdp => format!("the XDP hook of '{}'", self.iface),
+            Side::Tc(direction) => format!("the TC {direction} hook of '{}'", self.iface),
+        }
+    }
+
+    fn members(&self, dispatcher: ProgramId, config: &Config) -> Result<Chain<ProgramId>> {
+        let folder = self.folder(dispatcher);
+        let mut members = Vec::new();
+        for (position, member) in config.members.iter().enumerate() {
+            if let Some(program) = dispatcher::member(&folder, position)? {
+                members.push(Member {
+                    program,
+                    priority: member.priority,
+                    proceed_on: member.proceed_on,
+                    frags: member.frags,
+                });
+            }
+        }
+        if members.is_empty() && !config.members.is_empty() {
+            let (iface, path) = (self.iface.clone(), folder);
+            return Err(Error::LostPins {
+                dispatcher,
+                iface,
+                path,
+            });
+        }
+        // The configuration was checked to have no more than the slots.
+        Ok(Chain::from_members(members).unwrap_or_default())
+    }
+}
+
+/// Takes a dispatcher's pins away: its links go, and its programs unless somebody else names
+/// them. Works without the interface.
+pub fn dismantle(pins: &PinTree, side: Side, place: Place, dispatcher: ProgramId) -> Result<()> {
+    PinTree::unpin_folder(&folder(
+        &chain_root(pins, side),
+        side,
+        place.ifindex,
+        dispatcher,
+    ))
+}
+
+/// Takes away what is left of a hook whose interface is gone: every dispatcher folder in which
+/// `program` is pinned, and the TCX link.
+pub fn sweep(pins: &PinTree, side: Side, place: Place, program: ProgramId) -> Result<()> {
+    let root = chain_root(pins, side);
+    let prefix = match side {
+        Side::Xdp => format!("dispatch-{}-", place.ifindex),
+        Side::Tc(_) => "dispatch-".to_owned(),
+    };
+    for entry in std::fs::read_dir(&root).into_iter().flatten().flatten() {
+        let ours = entry.file_name().to_string_lossy().starts_with(&prefix);
+        if ours && holds(&entry.path(), program)? {
+            PinTree::unpin_folder(&entry.path())?;
+        }
+    }
+    PinTree::unpin(&hook_pin(pins, place, side))
+}
+
+fn holds(folder: &Path, program: ProgramId) -> Result<bool> {
+    for position in 0..model::SLOTS {
+        if dispatcher::member(folder, position)? == Some(program) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+fn chain_root(pins: &PinTree, side: Side) -> PathBuf {
+    match side {
+        Side::Xdp => pins::libxdp_root(),
+        Side::Tc(_) => pins.tc(),
+    }
+}
+
+fn folder(root: &Path, side: Side, ifindex: u32, id: ProgramId) -> PathBuf {
+    match side {
+        Side::Xdp => root.join(format!("dispatch-{ifindex}-{id}")),
+        Side::Tc(_) => root.join(format!("dispatch-{id}")),
+    }
+}
+
+fn hook_pin(pins: &PinTree, place: Place, side: Side) -> PathBuf {
+    let side = match side {
+        Side::Xdp => "xdp",
+        Side::Tc(direction) => direction.name(),
+    };
+    pins.tc()
+        .join(format!("hook-{}-{}-{side}", place.ns_ino, place.ifindex))
+}

@@ -1,0 +1,173 @@
+//! The TC hooks: a TCX link where the kernel has it, a filter on clsact elsewhere.
+
+use std::os::fd::{AsFd, BorrowedFd};
+
+use model::{Direction, ProgramId};
+
+use super::{Hold, Live, LiveChain, Site, dispatcher};
+use crate::{
+    Error, PinTree, Result, fault, info,
+    netlink::{self, Filter, errno},
+    sys::bpf::{self, Anchor, Target},
+    tcx::attach_type,
+};
+
+const DISPATCHER: &str = "tc_dispatcher";
+/// What `tc filter show` calls our filter.
+const FILTER_NAME: &str = "bpfman";
+
+pub(super) fn has_tcx(ifindex: u32, direction: Direction) -> bool {
+    bpf::tcx_query(ifindex, attach_type(direction)).is_ok()
+}
+
+pub(super) fn lacks_clsact(site: &Site, direction: Direction) -> Result<bool> {
+    let ifindex = site.place.ifindex;
+    if has_tcx(ifindex, direction) {
+        return Ok(false);
+    }
+    let query = Error::query(format!("list the qdiscs of '{}'", site.iface));
+    netlink::has_qdisc(ifindex).map(|has| !has).map_err(query)
+}
+
+pub(super) fn live(site: &Site, direction: Direction) -> Result<Live> {
+    if let Some(link) = PinTree::open(&site.hook_pin)? {
+        let query = Error::query(format!("ask about the TCX link of '{}'", site.iface));
+        let link = bpf::link_info(link.as_fd()).map_err(query)?;
+        // 0: somebody detached it, or the interface went away and another has its index.
+        if bpf::tcx_ifindex(&link) == site.place.ifindex {
+            return holder(site, ProgramId(link.prog_id), Hold::TcxLink);
+        }
+        return Ok(Live::Empty);
+    }
+    match our_filter(site, direction)? {
+        Some(filter) => holder(site, ProgramId(filter.program), Hold::Filter(filter)),
+        None => Ok(Live::Empty),
+    }
+}
+
+fn holder(site: &Site, program: ProgramId, hold: Hold) -> Result<Live> {
+    let Some(running) = info::program(program)? else {
+        return Ok(Live::Empty);
+    };
+    match dispatcher::read_config(&running, DISPATCHER)? {
+        None => Ok(Live::Single {
+            program,
+            fd: running.fd,
+            hold,
+        }),
+        Some(config) => Ok(Live::Chain(LiveChain {
+            dispatcher: program,
+            chain: site.members(program, &config)?,
+            fd: running.fd,
+            format: config.format,
+            hold,
+        })),
+    }
+}
+
+/// A filter is ours when its program is pinned in our tree: as a dispatcher or by itself.
+fn our_filter(site: &Site, direction: Direction) -> Result<Option<Filter>> {
+    let filters = netlink::filters(site.place.ifindex, direction).map_err(Error::query(
+        format!("list the filters of '{}'", site.iface),
+    ))?;
+    Ok(filters.into_iter().find(|filter| {
+        let id = ProgramId(filter.program);
+        filter.program != 0 && (site.folder(id).exists() || site.pins.program(id).exists())
+    }))
+}
+
+pub(super) fn swap(
+    site: &Site,
+    direction: Direction,
+    live: &Live,
+    new: Option<BorrowedFd<'_>>,
+) -> Result<bool> {
+    let ifindex = site.place.ifindex;
+    let fail = |source| Error::Swap {
+        on: site.describe(),
+        source,
+    };
+    match (live.held(), new) {
+        (None, None) => Ok(false),
+        (None, Some(new)) => attach(site, direction, new),
+        (Some((old, Hold::TcxLink)), Some(new)) => {
+            let link = PinTree::open(&site.hook_pin)?;
+            let link = link.ok_or_else(|| fail(std::io::ErrorKind::NotFound.into()))?;
+            bpf::link_update(link.as_fd(), new, old).map_err(fail)?;
+            Ok(false)
+        }
+        (Some((_, Hold::TcxLink)), None) => PinTree::unpin(&site.hook_pin).map(|()| false),
+        (Some((_, Hold::Filter(filter))), Some(new)) => {
+            netlink::replace_filter(ifindex, direction, filter, new, FILTER_NAME).map_err(fail)?;
+            Ok(false)
+        }
+        (Some((_, Hold::Filter(filter))), None) => {
+            netlink::delete_filter(ifindex, direction, filter).map_err(fail)?;
+            Ok(false)
+        }
+        (Some((_, Hold::Xdp(_))), _) => Err(fail(std::io::ErrorKind::InvalidInput.into())),
+    }
+}
+
+fn attach(site: &Site, direction: Direction, new: BorrowedFd<'_>) -> Result<bool> {
+    let ifindex = site.place.ifindex;
+    let fail = |source| Error::Swap {
+        on: site.describe(),
+        source,
+    };
+    if has_tcx(ifindex, direction) {
+        // What is left of a link that somebody detached.
+        PinTree::unpin(&site.hook_pin)?;
+        let attach_type = attach_type(direction);
+        let target = Target::Tcx {
+            ifindex,
+            attach_type,
+            anchor: Anchor::Last,
+            revision: 0,
+        };
+        let link = bpf::link_create(new, &target).map_err(fail)?;
+        PinTree::pin(&link, &site.hook_pin)?;
+        return Ok(false);
+    }
+    let made = netlink::add_clsact(ifindex).map_err(fail)?;
+    fault::point("chain.clsact-made").map_err(Error::Fault)?;
+    netlink::add_filter(ifindex, direction, new, FILTER_NAME).map_err(|source| {
+        let no_side = matches!(
+            errno(&source),
+            Some(libc::ENOENT | libc::EINVAL | libc::EOPNOTSUPP)
+        );
+        if !made && no_side {
+            return Error::IngressQdisc {
+                iface: site.iface.clone(),
+                direction,
+            };
+        }
+        fail(source)
+    })?;
+    Ok(made)
+}
+
+pub(super) fn remove_clsact(site: &Site) -> Result<()> {
+    for direction in [Direction::Ingress, Direction::Egress] {
+        let filters = netlink::filters(site.place.ifindex, direction).map_err(Error::query(
+            format!("list the filters of '{}'", site.iface),
+        ))?;
+        if !filters.is_empty() {
+            return Ok(());
+        }
+    }
+    match netlink::delete_clsact(site.place.ifindex) {
+        Err(error)
+            if !matches!(
+                errno(&error),
+                Some(libc::ENOENT | libc::EINVAL | libc::ENODEV)
+            ) =>
+        {
+            Err(Error::query(format!(
+                "remove the clsact qdisc of '{}'",
+                site.iface
+            ))(error))
+        }
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,179 @@
+//! Network namespaces: naming, finding again, entering.
+
+use std::{
+    fs::{self, File},
+    io,
+    os::{fd::AsFd, unix::fs::MetadataExt},
+    path::{Path, PathBuf},
+};
+
+use model::Place;
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+
+use crate::{Error, Result};
+
+/// What `ip netns` makes: one file a namespace.
+const NAMED: &str = "/run/netns";
+const OWN: &str = "/proc/thread-self/ns/net";
+
+/// A network namespace that can be entered.
+#[derive(Debug)]
+pub struct NetNs {
+    file: File,
+    dev: u64,
+    ino: u64,
+    /// The calling thread is in it already.
+    own: bool,
+}
+
+/// Brings the thread back; dropped at the end of [`NetNs::run`], also in a panic.
+struct Return(File);
+
+impl Drop for Return {
+    fn drop(&mut self) {
+        let network = Some(LinkNameSpaceType::Network);
+        if let Err(error) = move_into_link_name_space(self.0.as_fd(), network) {
+            log::error!("cannot return to the own network namespace: {error}");
+        }
+    }
+}
+
+impl NetNs {
+    /// The caller's namespace, or the one that a name below `/run/netns` or a path stands for.
+    pub fn open(netns: Option<&Path>) -> Result<Self> {
+        let path = match netns {
+            None => PathBuf::from(OWN),
+            Some(path) if path.components().count() == 1 && path.is_relative() => {
+                Path::new(NAMED).join(path)
+            }
+            Some(path) => path.to_owned(),
+        };
+        Self::at(&path)
+    }
+
+    fn at(path: &Path) -> Result<Self> {
+        let file = File::open(path).map_err(|source| Error::NoNamespace {
+            path: path.to_owned(),
+            source,
+        })?;
+        let wanted = file.metadata().map_err(Error::path("read", path))?;
+        let own = fs::metadata(OWN).map_err(Error::path("read", OWN))?;
+        // Namespaces live on one nsfs; anything else at the path is a plain file.
+        if wanted.dev() != own.dev() {
+            return Err(Error::NotANamespace {
+                path: path.to_owned(),
+            });
+        }
+        let is_own = wanted.ino() == own.ino();
+        Ok(Self {
+            file,
+            dev: wanted.dev(),
+            ino: wanted.ino(),
+            own: is_own,
+        })
+    }
+
+    /// The namespace of a place, wherever it can still be seen: where it was named, in this
+    /// thread, at init, below `/run/netns`, at any process. None when nobody is in it any more.
+    pub fn find(place: &Place, named: Option<&Path>) -> Option<Self> {
+        let is_it = |ns: &Self| ns.dev == place.ns_dev && ns.ino == place.ns_ino;
+        let at = |path: &Path| Self::at(path).ok().filter(is_it);
+        if let Some(found) = Self::open(named).ok().filter(is_it) {
+            return Some(found);
+        }
+        let fixed = [OWN, "/proc/1/ns/net"]
+            .iter()
+            .find_map(|path| at(Path::new(path)));
+        let below = |folder: &str, rest: &'static str| {
+            let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+            entries
+                .filter(|entry| rest.is_empty() || is_pid(&entry.file_name()))
+                .find_map(|entry| {
+                    let path = entry.path();
+                    at(&if rest.is_empty() {
+                        path
+                    } else {
+                        path.join(rest)
+                    })
+                })
+        };
+        fixed
+            .or_else(|| below(NAMED, ""))
+            .or_else(|| below("/proc", "ns/net"))
+    }
+
+    /// Runs `f` in the namespace. The calling thread changes over and comes back.
+    pub fn run<T>(&self, f: impl FnOnce() -> T) -> Result<T> {
+        if self.own {
+            return Ok(f());
+        }
+        let enter = |source: io::Error| Error::EnterNamespace { source };
+        let back = Return(File::open(OWN).map_err(enter)?);
+        move_into_link_name_space(self.file.as_fd(), Some(LinkNameSpaceType::Network))
+            .map_err(|errno| enter(errno.into()))?;
+        let result = f();
+        drop(back);
+        Ok(result)
+    }
+
+    /// The interface with this name; its index is unique in the namespace.
+    pub fn interface(&self, iface: &str, namespace: impl FnOnce() -> String) -> Result<Place> {
+        let index = self.run(|| {
+            let socket = probe_socket()?;
+            rustix::net::netdevice::name_to_index(socket, iface).map_err(io::Error::from)
+        })?;
+        match index {
+            Ok(ifindex) => Ok(Place {
+                ns_dev: self.dev,
+                ns_ino: self.ino,
+                ifindex,
+            }),
+            Err(error) if error.raw_os_error() == Some(libc::ENODEV) => Err(Error::NoInterface {
+                iface: iface.to_owned(),
+                namespace: namespace(),
+                similar: self.similar_interface(iface),
+            }),
+            Err(error) => Err(Error::query(format!("look up interface '{iface}'"))(error)),
+        }
+    }
+
+    /// Whether an interface with this index exists.
+    pub fn has_interface(&self, ifindex: u32) -> bool {
+        self.run(|| {
+            probe_socket()
+                .is_ok_and(|socket| rustix::net::netdevice::index_to_name(socket, ifindex).is_ok())
+        })
+        .unwrap_or(false)
+    }
+
+    fn similar_interface(&self, iface: &str) -> Option<String> {
+        let table = self
+            .run(|| fs::read_to_string("/proc/thread-self/net/dev"))
+            .ok()?
+            .ok()?;
+        table
+            .lines()
+            .skip(2)
+            .filter_map(|line| line.split_once(':').map(|(name, _)| name.trim()))
+            .map(|name| (strsim::damerau_levenshtein(name, iface), name))
+            .filter(|(distance, _)| *distance <= 2)
+            .min()
+            .map(|(_, name)| name.to_owned())
+    }
+}
+
+fn is_pid(name: &std::ffi::OsStr) -> bool {
+    name.as_encoded_bytes().iter().all(u8::is_ascii_digit)
+}
+
+/// Any socket: the interface ioctls need one to know the namespace.
+fn probe_socket() -> io::Result<std::os::fd::OwnedFd> {
+    use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
+    let flags = SocketFlags::CLOEXEC;
+    Ok(socket_with(
+        AddressFamily::UNIX,
+        SocketType::DGRAM,
+        flags,
+        None,
+    )?)
+}

@@ -1,0 +1,197 @@
+//! bpffs: the tree of names by which kernel objects outlive the command.
+
+use std::{
+    fs, io,
+    os::fd::{AsFd, OwnedFd},
+    os::unix::fs::DirBuilderExt,
+    path::{Path, PathBuf},
+};
+
+use model::ProgramId;
+use rustix::{
+    fs::{Mode, OFlags, statfs},
+    mount::{MountFlags, mount},
+};
+
+use crate::{Error, Result, sys::bpf};
+
+/// `BPF_FS_MAGIC`, include/uapi/linux/magic.h.
+const BPF_FS_MAGIC: i64 = 0xcafe_4a11;
+/// Where systemd and libxdp mount the machine's bpffs.
+const MACHINE_BPFFS: &str = "/sys/fs/bpf";
+
+/// Our own bpffs.
+///
+/// ```text
+/// progs/<id>             every program of ours
+/// links/<id>             its link, where it is attached by one
+/// maps/<id>/<map>        the maps of the program that made them
+/// tc/dispatch-<id>/…     members and links of a TC dispatcher
+/// tc/hook-…              the TCX link that holds a TC chain
+/// ```
+#[derive(Clone, Debug)]
+pub struct PinTree {
+    root: PathBuf,
+}
+
+impl PinTree {
+    /// The tree at `root`, mounted when there is no bpffs yet, with its folders.
+    pub fn mount(root: impl Into<PathBuf>) -> Result<Self> {
+        let tree = Self { root: root.into() };
+        mount_bpffs(&tree.root)?;
+        for folder in ["progs", "links", "maps", "tc"] {
+            make_folder(&tree.root.join(folder))?;
+        }
+        Ok(tree)
+    }
+
+    /// The tree at `root` as it is, for readers.
+    pub fn at(root: impl Into<PathBuf>) -> Self {
+        Self { root: root.into() }
+    }
+
+    /// Pin of a program.
+    pub fn program(&self, id: ProgramId) -> PathBuf {
+        self.root.join("progs").join(id.to_string())
+    }
+
+    /// Pin of the link that attaches a program.
+    pub fn link(&self, id: ProgramId) -> PathBuf {
+        self.root.join("links").join(id.to_string())
+    }
+
+    /// Folder with the pins of the maps that a program made.
+    pub fn maps(&self, owner: ProgramId) -> PathBuf {
+        self.root.join("maps").join(owner.to_string())
+    }
+
+    /// Folder with the TC dispatchers.
+    pub(crate) fn tc(&self) -> PathBuf {
+        self.root.join("tc")
+    }
+
+    /// The programs that have a pin.
+    pub fn programs(&self) -> Result<Vec<ProgramId>> {
+        numbered(&self.root.join("progs"))
+    }
+
+    /// The programs whose link has a pin.
+    pub fn links(&self) -> Result<Vec<ProgramId>> {
+        numbered(&self.root.join("links"))
+    }
+
+    /// The programs with a folder of maps.
+    pub fn map_folders(&self) -> Result<Vec<ProgramId>> {
+        numbered(&self.root.join("maps"))
+    }
+
+    /// Makes the folder for the maps of a program.
+    pub fn make_maps(&self, owner: ProgramId) -> Result<PathBuf> {
+        let folder = self.maps(owner);
+        make_folder(&folder)?;
+        Ok(folder)
+    }
+
+    /// Makes a folder for pins, with those above it.
+    pub(crate) fn make_folder(path: &Path) -> Result<()> {
+        make_folder(path)
+    }
+
+    /// Names an object.
+    pub fn pin(object: impl AsFd, path: &Path) -> Result<()> {
+        bpf::pin(object.as_fd(), path).map_err(Error::path("pin", path))
+    }
+
+    /// Opens what a pin names; None when there is no such pin.
+    pub fn open(path: &Path) -> Result<Option<OwnedFd>> {
+        match bpf::open_pin(path) {
+            Ok(fd) => Ok(Some(fd)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(Error::path("open", path)(error)),
+        }
+    }
+
+    /// Removes a pin; one that is gone already is no error.
+    pub fn unpin(path: &Path) -> Result<()> {
+        match fs::remove_file(path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(Error::path("remove", path)(error))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Removes a folder of pins with all that is in it; one that is gone already is no error.
+    pub fn unpin_folder(path: &Path) -> Result<()> {
+        match fs::remove_dir_all(path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(Error::path("remove", path)(error))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// A map's name as a pin: bpffs keeps names with dots for itself.
+pub fn map_pin_name(map: &str) -> String {
+    map.replace('.', "_")
+}
+
+/// The folder in which libxdp pins its dispatchers, and so do we.
+pub fn libxdp_root() -> PathBuf {
+    let bpffs = std::env::var_os("LIBXDP_BPFFS").filter(|value| !value.is_empty());
+    bpffs
+        .map_or_else(|| MACHINE_BPFFS.into(), PathBuf::from)
+        .join("xdp")
+}
+
+/// The libxdp folder with an exclusive lock on it, mounted and made when it is not there.
+///
+/// libxdp takes the same lock around every change (protocol.org, "Locking and pinning").
+pub(crate) fn lock_libxdp(folder: &Path) -> Result<OwnedFd> {
+    if let Some(bpffs) = folder.parent() {
+        mount_bpffs(bpffs)?;
+    }
+    make_folder(folder)?;
+    let fail = |errno: rustix::io::Errno| Error::path("lock", folder)(errno.into());
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let fd = rustix::fs::open(folder, flags, Mode::empty()).map_err(fail)?;
+    rustix::fs::flock(&fd, rustix::fs::FlockOperation::LockExclusive).map_err(fail)?;
+    Ok(fd)
+}
+
+fn mount_bpffs(at: &Path) -> Result<()> {
+    make_folder(at)?;
+    let kind = statfs(at)
+        .map_err(|errno| Error::path("look at", at)(errno.into()))?
+        .f_type;
+    if kind == BPF_FS_MAGIC {
+        return Ok(());
+    }
+    let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
+    mount("bpf", at, "bpf", flags, Some(c"mode=0700"))
+        .map_err(|errno| Error::path("mount a bpffs on", at)(errno.into()))
+}
+
+fn make_folder(path: &Path) -> Result<()> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
+        .map_err(Error::path("create", path))
+}
+
+fn numbered(folder: &Path) -> Result<Vec<ProgramId>> {
+    let entries = match fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(Error::path("list", folder)(error)),
+    };
+    Ok(entries
+        .flatten()
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+        .collect())
+}

@@ -1,0 +1,29 @@
+//! What libbpf can do and libbpf-rs does not wrap.
+
+use std::{ffi::CString, ptr};
+
+use libbpf_rs::{AsRawLibbpf, OpenMapMut, OpenObject};
+
+/// Takes back what `LIBBPF_PIN_BY_NAME` in an object asks for: nothing is pinned outside our tree.
+pub(crate) fn clear_pin_path(map: &mut OpenMapMut<'_>) {
+    // SAFETY: the map lives as long as the borrow; libbpf takes NULL for "no pin path" and only
+    // frees its own copy of the old one.
+    unsafe { libbpf_sys::bpf_map__set_pin_path(map.as_libbpf_object().as_ptr(), ptr::null()) };
+}
+
+/// BTF id of a function in an object's own BTF; None when there is no such function.
+///
+/// The ids of the object are those of the program in the kernel: libbpf loads its BTF unchanged.
+pub(crate) fn function_btf_id(object: &OpenObject, function: &str) -> Option<u32> {
+    let name = CString::new(function).ok()?;
+    // SAFETY: the object is open; the BTF belongs to it and lives as long; libbpf reads the name
+    // during the call only.
+    let id = unsafe {
+        let btf = libbpf_sys::bpf_object__btf(object.as_libbpf_object().as_ptr());
+        if btf.is_null() {
+            return None;
+        }
+        libbpf_sys::btf__find_by_name_kind(btf, name.as_ptr(), libbpf_sys::BTF_KIND_FUNC)
+    };
+    u32::try_from(id).ok()
+}

@@ -1,0 +1,374 @@
+//! Changing a chain: the new dispatcher, the swap, and taking the old one apart.
+
+use std::{
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    rc::Rc,
+};
+
+use kernel::{
+    Access, Config, Dispatcher, Feature, Live, Loaded, Role, Side, Site, dismantle, fault,
+    missing_feature, slot,
+};
+use model::{Attach, Chain, Direction, Member, NetAttach, Place, ProgramId, Record};
+
+use crate::{
+    Error, Manager, Result,
+    load::{self, Attached},
+    pending::Pending,
+    plan::{Plan, Shared},
+    session::Session,
+    undo::Undo,
+};
+
+/// What is still to be done once a change is committed.
+pub(crate) struct Retire {
+    site: Rc<Site>,
+    /// The dispatcher that ran before.
+    old: Option<ProgramId>,
+    /// The swap had to make a clsact qdisc.
+    pub(crate) made_clsact: bool,
+}
+
+impl Retire {
+    /// Takes the old dispatcher apart. What fails here goes with the next command.
+    pub(crate) fn run(self, session: &Session) {
+        let site = &self.site;
+        let retired = self.old.map_or(Ok(()), |old| {
+            dismantle(&session.pins, site.side, site.place, old).map_err(Error::from)
+        });
+        let point = fault::point("chain.retired").map_err(kernel::Error::Fault);
+        let result = retired
+            .and(point.map_err(Error::from))
+            .and_then(|()| session.root.clear_pending());
+        if let Err(error) = result {
+            log::warn!(
+                "cannot take the old chain of {} apart: {error}",
+                site.describe()
+            );
+        }
+    }
+}
+
+/// Loads a program and puts it into the chain of its hook.
+pub(crate) fn insert(
+    manager: &Manager,
+    session: &Session,
+    plan: &Plan<'_>,
+    owner: Option<ProgramId>,
+    shared: &Shared,
+    side: Side,
+    undo: &mut Undo<'static>,
+) -> Result<Attached> {
+    let attach = &plan.request.attach;
+    let net = attach
+        .net()
+        .ok_or(Error::Invalid("a chain needs an interface"))?;
+    let site = Rc::new(Site::open(&session.pins, net, side, Access::Write)?);
+    let mode = manager.config.xdp_mode(&net.iface);
+    let live = site.live()?;
+    let mut chain = members(session, &site, &live, attach)?.map(Some);
+    let position = chain
+        .insert(Member {
+            program: None,
+            priority: net.priority,
+            proceed_on: attach.proceed_on().map_or(0, |set| set.0),
+            frags: plan.frags(),
+        })
+        .map_err(|_| Error::ChainFull {
+            hook: site.describe(),
+        })?;
+    let dispatcher = Dispatcher::load(&Config::new(site.format(&live)?, &chain));
+    let (loaded, dispatcher) = match extension(plan, shared, dispatcher, position) {
+        Ok((loaded, dispatcher)) => (loaded, Some(dispatcher)),
+        Err(error) => (alone(plan, shared, side, &live, error)?, None),
+    };
+    load::name(session, &loaded, owner, undo)?;
+    if let Some(dispatcher) = &dispatcher {
+        let programs = open_members(chain.map(|program| program.unwrap_or(loaded.id)))?;
+        assemble(session, &site, dispatcher, &programs, undo)?;
+    }
+    let change = Change {
+        session,
+        site: &site,
+        live,
+        mode,
+    };
+    let new = dispatcher
+        .as_ref()
+        .map_or(&loaded.fd, |dispatcher| &dispatcher.fd);
+    let made_clsact = change.swap(
+        Some(new.as_fd()),
+        dispatcher.as_ref().map(|d| d.id),
+        attach,
+        loaded.id,
+        undo,
+    )?;
+    let retire = Retire {
+        old: change.live.dispatcher(),
+        made_clsact,
+        site: Rc::clone(&site),
+    };
+    Ok(Attached {
+        id: loaded.id,
+        place: Some(site.place),
+        retire: Some(retire),
+    })
+}
+
+/// The chain of a hook as it is; an error where something holds the hook that is no chain.
+fn members(
+    session: &Session,
+    site: &Site,
+    live: &Live,
+    attach: &Attach,
+) -> Result<Chain<ProgramId>> {
+    match live {
+        Live::Empty => Ok(Chain::default()),
+        Live::Chain(live) => Ok(live.chain.clone()),
+        Live::Single { program: id, .. } => {
+            let (hook, id) = (site.describe(), *id);
+            if session.state.programs.contains_key(&id) {
+                return Err(Error::NoChain {
+                    hook,
+                    id,
+                    kind: attach.kind(),
+                });
+            }
+            let name = kernel::glance(id)?
+                .map(|program| program.name)
+                .unwrap_or_default();
+            Err(Error::Foreign { hook, id, name })
+        }
+    }
+}
+
+/// Loads the program as the extension of its slot.
+fn extension(
+    plan: &Plan<'_>,
+    shared: &Shared,
+    dispatcher: Result<Dispatcher, kernel::Error>,
+    position: usize,
+) -> Result<(Loaded, Dispatcher)> {
+    let dispatcher = dispatcher?;
+    if !plan.program.has_func_info() {
+        let program = plan.program.name().to_owned();
+        return Err(Error::NeedsBtf {
+            program,
+            path: plan.path().to_owned(),
+        });
+    }
+    let (target, function) = (dispatcher.fd.as_fd(), slot(position));
+    let loaded = plan.load(
+        Role::Extension {
+            target,
+            function: &function,
+        },
+        shared,
+    )?;
+    Ok((loaded, dispatcher))
+}
+
+/// Loads the program by itself where the kernel refuses extension programs altogether; any other
+/// `error` stands.
+fn alone(
+    plan: &Plan<'_>,
+    shared: &Shared,
+    side: Side,
+    live: &Live,
+    error: Error,
+) -> Result<Loaded> {
+    let may_be = matches!(
+        error,
+        Error::NeedsBtf { .. } | Error::Kernel(kernel::Error::Refused { .. })
+    );
+    if !may_be || !matches!(live, Live::Empty) {
+        return Err(error);
+    }
+    let Some(lack) = missing_feature(&[Feature::Extension]) else {
+        return Err(error);
+    };
+    log::info!("{lack}: the program is attached directly, a second one will not fit");
+    plan.load(
+        if side == Side::Xdp {
+            Role::Xdp
+        } else {
+            Role::Tc
+        },
+        shared,
+    )
+}
+
+fn open_members(chain: Chain<ProgramId>) -> Result<Vec<OwnedFd>> {
+    chain
+        .members()
+        .iter()
+        .map(|member| {
+            let program = kernel::program(member.program)?;
+            Ok(program.ok_or(Error::NoProgram(member.program))?.fd)
+        })
+        .collect()
+}
+
+/// Attaches all programs to a new dispatcher and names them, to be taken back together.
+fn assemble(
+    session: &Session,
+    site: &Site,
+    dispatcher: &Dispatcher,
+    programs: &[OwnedFd],
+    undo: &mut Undo<'static>,
+) -> Result<()> {
+    let (pins, side, place, id) = (session.pins.clone(), site.side, site.place, dispatcher.id);
+    undo.push("take the new chain apart", move || {
+        dismantle(&pins, side, place, id)
+    });
+    let programs: Vec<BorrowedFd<'_>> = programs.iter().map(AsFd::as_fd).collect();
+    dispatcher.assemble(&site.folder(id), &programs)?;
+    fault::point("chain.assembled").map_err(kernel::Error::Fault)?;
+    Ok(())
+}
+
+/// One change of one hook.
+struct Change<'a> {
+    session: &'a Session,
+    site: &'a Rc<Site>,
+    /// What runs before it.
+    live: Live,
+    mode: Option<kernel::XdpMode>,
+}
+
+impl Change<'_> {
+    /// Puts `new` in the place of what runs, after a note for the case that this command is
+    /// killed. Answers true when it had to make a clsact qdisc.
+    fn swap(
+        &self,
+        new: Option<BorrowedFd<'_>>,
+        dispatcher: Option<ProgramId>,
+        attach: &Attach,
+        program: ProgramId,
+        undo: &mut Undo<'static>,
+    ) -> Result<bool> {
+        let (site, mode) = (self.site, self.mode);
+        let dispatchers = dispatcher
+            .into_iter()
+            .chain(self.live.dispatcher())
+            .collect();
+        self.session.root.write_pending(&Pending {
+            program,
+            attach: attach.clone(),
+            place: site.place,
+            dispatchers,
+            made_clsact: new.is_some() && site.lacks_clsact(&self.live)?,
+        })?;
+        let root = self.session.root.clone();
+        undo.push("clear the note of the change", move || {
+            root.clear_pending()
+                .map_err(|error| kernel::Error::Fault(std::io::Error::other(error)))
+        });
+        fault::point("chain.noted").map_err(kernel::Error::Fault)?;
+        let made_clsact = site.swap(&self.live, new, mode)?;
+        let old = self
+            .live
+            .held_fd()
+            .map(|fd| fd.try_clone_to_owned())
+            .transpose();
+        let old = old.map_err(Error::file("keep", "the old chain"))?;
+        let back = Rc::clone(site);
+        undo.push("put the old chain back", move || {
+            let now = back.live()?;
+            back.swap(&now, old.as_ref().map(AsFd::as_fd), mode)?;
+            if made_clsact {
+                back.remove_clsact()
+            } else {
+                Ok(())
+            }
+        });
+        fault::point("chain.swapped").map_err(kernel::Error::Fault)?;
+        Ok(made_clsact)
+    }
+}
+
+/// Takes a program out of what its hook runs; the others keep their order. None when it does not
+/// run there any more.
+pub(crate) fn take_out(
+    session: &Session,
+    site: &Rc<Site>,
+    attach: &Attach,
+    program: ProgramId,
+    undo: &mut Undo<'static>,
+) -> Result<Option<Retire>> {
+    let live = site.live()?;
+    let mut chain = match &live {
+        Live::Chain(live) => live.chain.clone(),
+        Live::Single { program: id, .. } if *id == program => Chain::default(),
+        _ => return Ok(None),
+    };
+    if let (None, Live::Chain(_)) = (chain.remove(&program), &live) {
+        return Ok(None);
+    }
+    let dispatcher = if chain.is_empty() {
+        None
+    } else {
+        let dispatcher = Dispatcher::load(&Config::new(site.format(&live)?, &chain))?;
+        assemble(session, site, &dispatcher, &open_members(chain)?, undo)?;
+        Some(dispatcher)
+    };
+    let old = live.dispatcher();
+    let change = Change {
+        session,
+        site,
+        live,
+        mode: None,
+    };
+    let new = dispatcher.as_ref().map(|dispatcher| dispatcher.fd.as_fd());
+    change.swap(
+        new,
+        dispatcher.as_ref().map(|d| d.id),
+        attach,
+        program,
+        undo,
+    )?;
+    Ok(Some(Retire {
+        site: Rc::clone(site),
+        old,
+        made_clsact: false,
+    }))
+}
+
+/// Takes a program of ours out of its chain, commits, and unloads it.
+pub(crate) fn remove(session: &mut Session, record: &Record, side: Side) -> Result<()> {
+    let site = match (record.attach.net(), record.place) {
+        (Some(net), Some(place)) => {
+            Site::find(&session.pins, net, place, side, Access::Write)?.map(Rc::new)
+        }
+        _ => None,
+    };
+    let mut undo = Undo::default();
+    let retire = match &site {
+        Some(site) => take_out(session, site, &record.attach, record.id, &mut undo)?,
+        None => None,
+    };
+    session.commit(|state| _ = state.programs.remove(&record.id))?;
+    undo.defuse();
+    fault::point("unload.committed").map_err(kernel::Error::Fault)?;
+    if let Some(retire) = retire {
+        retire.run(session);
+    }
+    if let Some(place) = record.place.filter(|place| session.clsact_is_idle(*place)) {
+        remove_clsact(session, place)?;
+    }
+    Ok(session.unpin(record)?)
+}
+
+/// Removes a clsact qdisc that we made, unless somebody else uses it by now.
+pub(crate) fn remove_clsact(session: &mut Session, place: Place) -> Result<()> {
+    let net = NetAttach {
+        iface: format!("interface {}", place.ifindex),
+        netns: None,
+        priority: 0,
+    };
+    let side = Side::Tc(Direction::Ingress);
+    if let Some(site) = Site::find(&session.pins, &net, place, side, Access::Read)? {
+        site.remove_clsact()?;
+    }
+    session.commit(|state| _ = state.clsact.remove(&place))
+}

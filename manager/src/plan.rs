@@ -1,0 +1,194 @@
+//! What a load is going to do, worked out before anything is locked or changed.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    os::fd::OwnedFd,
+    path::Path,
+};
+
+use bytecode::{Object, Program};
+use kernel::{Loaded, PinTree, Role, Spec, Value};
+use model::{ProgramId, Record, Source};
+
+use crate::{Error, LoadRequest, Result, session::Session};
+
+/// Maps of the owner, by their names in the object.
+pub(crate) type Shared = BTreeMap<String, OwnedFd>;
+
+/// A request with its object read and checked.
+pub(crate) struct Plan<'a> {
+    pub(crate) request: &'a LoadRequest,
+    pub(crate) program: Program,
+    /// What the program is to run on, already open; None for the hooks of an interface and for
+    /// fentry and fexit.
+    pub(crate) event: Option<OwnedFd>,
+    object: Object,
+    values: Vec<Value>,
+    maps: BTreeSet<String>,
+    tail_calls: Vec<String>,
+}
+
+impl<'a> Plan<'a> {
+    /// Reads the object and checks all that can be checked without a lock.
+    pub(crate) fn make(request: &'a LoadRequest) -> Result<Self> {
+        request.attach.validate()?;
+        if request.metadata.keys().any(String::is_empty) {
+            return Err(Error::Invalid("a metadata key must not be empty"));
+        }
+        let Source::File { path } = &request.source;
+        let wrong = |source| Error::Object {
+            path: path.clone(),
+            source,
+        };
+        let bytes = bytecode::read_file(path).map_err(wrong)?;
+        let object = Object::parse(bytes).map_err(wrong)?;
+        let program = object
+            .choose(request.name.as_deref(), &request.attach)
+            .map_err(wrong)?
+            .clone();
+        let values = request
+            .globals
+            .iter()
+            .map(|(name, value)| {
+                let patch = object.patch(name, value)?;
+                Ok(Value {
+                    section: patch.map,
+                    offset: patch.offset,
+                    bytes: patch.value,
+                })
+            })
+            .collect::<Result<_, _>>()
+            .map_err(wrong)?;
+        let maps = object.maps_of(&program);
+        let tail_calls = object
+            .tail_calls_of(&program)
+            .iter()
+            .map(|other| other.name().to_owned())
+            .collect();
+        let event = kernel::open_event(&request.attach)?;
+        Ok(Self {
+            request,
+            program,
+            event,
+            object,
+            values,
+            maps,
+            tail_calls,
+        })
+    }
+
+    /// Loads the program.
+    pub(crate) fn load(&self, role: Role<'_>, shared: &Shared) -> Result<Loaded> {
+        let object = self
+            .object
+            .bytes_for(&self.program)
+            .map_err(|source| self.wrong(source))?;
+        let spec = Spec {
+            object: &object,
+            program: self.program.name(),
+            role,
+            values: &self.values,
+            maps: &self.maps,
+            tail_calls: &self.tail_calls,
+            shared,
+        };
+        Ok(kernel::load(&spec)?)
+    }
+
+    fn wrong(&self, source: bytecode::Error) -> Error {
+        Error::Object {
+            path: self.path().to_owned(),
+            source,
+        }
+    }
+
+    /// Of the object, for messages.
+    pub(crate) fn path(&self) -> &Path {
+        let Source::File { path } = &self.request.source;
+        path
+    }
+
+    /// It asks for packets in several fragments.
+    pub(crate) fn frags(&self) -> bool {
+        self.program.section().starts_with("xdp.frags")
+    }
+
+    /// The program whose maps are to be used, and those maps.
+    pub(crate) fn shared(&self, session: &Session) -> Result<(Option<ProgramId>, Shared)> {
+        let Some(asked) = self.request.map_owner_id else {
+            return Ok((None, Shared::new()));
+        };
+        let records = session.state.programs.values();
+        // Maps outlive the program that made them as long as another one uses them.
+        let user = session.state.programs.get(&asked);
+        let user = user.or_else(|| records.clone().find(|record| record.maps == asked));
+        let owner = user.ok_or(Error::NoMapOwner(asked))?;
+        let folder = session.pins.maps(owner.maps);
+        let mut shared = Shared::new();
+        for map in self.maps.iter().filter(|map| self.may_share(map, owner)) {
+            if let Some(fd) = PinTree::open(&folder.join(kernel::map_pin_name(map)))? {
+                shared.insert(map.clone(), fd);
+            }
+        }
+        if shared.is_empty() {
+            return Err(Error::NothingShared {
+                owner: asked,
+                program: self.program.name().to_owned(),
+                has: names_in(&folder),
+                uses: self
+                    .maps
+                    .iter()
+                    .filter(|map| !map.starts_with('.'))
+                    .cloned()
+                    .collect(),
+            });
+        }
+        Ok((Some(owner.maps), shared))
+    }
+
+    /// Variables mean the same in copies of one object only; constants belong to each program.
+    fn may_share(&self, map: &str, owner: &Record) -> bool {
+        if kernel::is_constant(map) {
+            return false;
+        }
+        !map.starts_with('.') || owner.digest == self.object.digest()
+    }
+
+    /// The record of the loaded program.
+    pub(crate) fn record(
+        &self,
+        id: ProgramId,
+        place: Option<model::Place>,
+        maps: ProgramId,
+        seq: u64,
+    ) -> Record {
+        let hex = |bytes: &Vec<u8>| bytes.iter().map(|byte| format!("{byte:02X}")).collect();
+        Record {
+            id,
+            name: self.program.name().to_owned(),
+            source: self.request.source.clone(),
+            digest: self.object.digest().to_owned(),
+            attach: self.request.attach.clone(),
+            place,
+            globals: self
+                .request
+                .globals
+                .iter()
+                .map(|(k, v)| (k.clone(), hex(v)))
+                .collect(),
+            metadata: self.request.metadata.clone(),
+            map_owner: self.request.map_owner_id,
+            maps,
+            seq,
+        }
+    }
+}
+
+fn names_in(folder: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let mut names: Vec<_> = entries
+        .map(|entry| entry.file_name().to_string_lossy().into_owned())
+        .collect();
+    names.sort_unstable();
+    names
+}
