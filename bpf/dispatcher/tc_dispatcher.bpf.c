@@ -121,4 +121,4 @@ leave:
 	return verdict(ret);
 }
 
-char _license[] SEC("license") = "GPL";
+char _license[] SEC("license") = "Dual BSD/GPL";

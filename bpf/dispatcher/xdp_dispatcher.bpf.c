@@ -122,4 +122,4 @@ int xdp_dispatcher(struct xdp_md *ctx)
 // A libxdp that finds no magic looks here: the version is the length of the array pointed to.
 __uint(dispatcher_version, DISPATCHER_VERSION) SEC("xdp_metadata");
 
-char _license[] SEC("license") = "GPL";
+char _license[] SEC("license") = "Dual BSD/GPL";
