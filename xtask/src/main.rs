@@ -9,6 +9,7 @@
 mod apt;
 mod bpf;
 mod cpio;
+mod demo;
 mod guest;
 mod initramfs;
 mod kernels;
@@ -16,6 +17,7 @@ mod modules;
 mod qemu;
 mod setup;
 mod sh;
+mod stage;
 mod test;
 mod vm;
 mod wire;
@@ -36,6 +38,8 @@ struct Cli {
 enum Command {
     /// Install what building and testing need on this Debian machine
     Setup(setup::Args),
+    /// Show the main job on real packets: load, chain, list, get, count, unload
+    Demo(demo::Args),
     /// Run the checks and the tests, on this machine and under other kernels
     Test(test::Args),
     /// Run one command under another kernel, in QEMU
@@ -58,6 +62,7 @@ fn main() -> ExitCode {
     }
     let done = match Cli::parse().command {
         Command::Setup(args) => setup::run(&args).map(|()| ExitCode::SUCCESS),
+        Command::Demo(args) => demo::run(&args),
         Command::Test(args) => test::run(&args),
         Command::Vm(args) => vm::run(args),
         Command::Bpf { check } => bpf::run(check).map(|()| ExitCode::SUCCESS),
