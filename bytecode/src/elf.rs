@@ -151,9 +151,18 @@ impl<'a> Elf<'a> {
             .map(|(index, raw)| self.read_symbol(index, raw))
     }
 
-    pub(crate) fn symbol(&self, index: usize) -> Result<Symbol<'a>, Error> {
-        let index = SymbolIndex(index);
+    /// The symbol that a relocation refers to.
+    pub(crate) fn target(&self, entry: &RawRel) -> Result<Symbol<'a>, Error> {
+        let index = SymbolIndex(entry.r_sym(Host) as usize);
         self.read_symbol(index, self.symbols.symbol(index).map_err(Error::Elf)?)
+    }
+
+    pub(crate) fn refers_to_code(&self, entry: &RawRel) -> Result<bool, Error> {
+        let section = self
+            .target(entry)?
+            .section
+            .and_then(|index| self.section(index));
+        Ok(section.is_some_and(|section| section.kind == Kind::Code))
     }
 
     fn read_symbol(&self, index: SymbolIndex, raw: &'a RawSymbol) -> Result<Symbol<'a>, Error> {

@@ -168,7 +168,7 @@ fn redirect(
         let code = elf.data(changed)?;
         let start = relocations.raw.sh_offset.get(Host);
         for (entry, place) in entries?.iter().zip((start..).step_by(size_of::<RawRel>())) {
-            let symbol = elf.symbol(entry.r_sym(Host) as usize)?;
+            let symbol = elf.target(entry)?;
             let Some(section) = symbol.section.filter(|_| symbol.is_section()) else {
                 continue;
             };

@@ -133,7 +133,7 @@ impl Reach {
         reached
     }
 
-    /// Takes out the initial values of maps that are not reached.
+    /// Takes the programs out of the initial values of maps that are not reached.
     fn drop_values(
         &self,
         elf: &Elf<'_>,
@@ -145,11 +145,14 @@ impl Reach {
                 continue;
             }
             let entries = entries?;
-            let wanted = |entry: &&RawRel| {
-                at(&self.maps, changed.index, entry.r_offset.get(Host))
-                    .is_none_or(|map| reached.get(map).copied().unwrap_or(true))
-            };
-            let kept: Vec<RawRel> = entries.iter().filter(wanted).copied().collect();
+            let mut kept: Vec<RawRel> = Vec::with_capacity(entries.len());
+            for entry in entries {
+                let map = at(&self.maps, changed.index, entry.r_offset.get(Host));
+                let wanted = map.is_none_or(|map| reached.get(map).copied().unwrap_or(true));
+                if wanted || !elf.refers_to_code(entry)? {
+                    kept.push(*entry);
+                }
+            }
             if kept.len() < entries.len() {
                 let kept = bytes_of_slice(&kept);
                 let size = elf.header_offset(relocations.index) + offset_of!(RawSection, sh_size);
@@ -283,7 +286,7 @@ impl<'e, 'a> Builder<'e, 'a> {
             let Some(from) = at(spans, changed.index, offset) else {
                 continue;
             };
-            let symbol = self.elf.symbol(entry.r_sym(Host) as usize)?;
+            let symbol = self.elf.target(entry)?;
             let code = match changed.kind {
                 Kind::Code => Instruction::at(data, offset),
                 _ => None,

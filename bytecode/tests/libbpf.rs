@@ -150,4 +150,33 @@ fn values_of_unreached_program_arrays_are_left_out() {
     let alone = object.bytes_for(program("target")).unwrap();
     assert_ne!(&*alone, object.bytes());
     assert_eq!(alone.len(), object.bytes().len());
+    // Inner maps are filled in only when their outer map is made.
+    let maps = self::object("test/maps_xdp.bpf.o");
+    for program in maps.programs() {
+        assert_eq!(
+            &*maps.bytes_for(program).unwrap(),
+            maps.bytes(),
+            "{}",
+            program.name()
+        );
+    }
+}
+
+/// How libbpf sees a symbol that it has to find in the kernel.
+fn is_weak(bytes: &[u8], name: &str) -> bool {
+    use object::{Object as _, ObjectSymbol as _};
+    let file = object::File::parse(bytes).unwrap();
+    file.symbols()
+        .find(|symbol| symbol.name() == Ok(name))
+        .unwrap()
+        .is_weak()
+}
+
+#[test]
+fn what_only_siblings_call_in_the_kernel_may_be_missing() {
+    let object = object("test/kfunc_sibling.bpf.o");
+    let program = |name: &str| object.programs().iter().find(|p| p.name() == name).unwrap();
+    let bytes = |name| object.bytes_for(program(name)).unwrap();
+    assert!(is_weak(&bytes("good"), "bpfman_no_such_kfunc"));
+    assert!(!is_weak(&bytes("insists"), "bpfman_no_such_kfunc"));
 }
