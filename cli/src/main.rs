@@ -1,2 +1,40 @@
-//! cli
-fn main() {}
+//! `bpfman`: arguments become requests, answers become tables, errors become messages.
+
+mod args;
+mod commands;
+mod logger;
+mod output;
+mod parse;
+mod report;
+mod words;
+
+#[cfg(test)]
+mod tests;
+
+use std::{io, process::ExitCode};
+
+use args::{Cli, Command};
+use commands::{get, list, load, unload};
+use report::Failure;
+
+fn main() -> ExitCode {
+    match Cli::read(std::env::args_os()).and_then(|cli| run(&cli)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            // Nobody is left to tell when stderr is closed.
+            let _ = failure.print(&mut io::stderr().lock());
+            failure.exit_code()
+        }
+    }
+}
+
+fn run(cli: &Cli) -> Result<(), Failure> {
+    logger::start(cli.globals.verbose, cli.globals.quiet);
+    let open = || cli.globals.open();
+    match &cli.command {
+        Command::Load(args) => load::run(args, open),
+        Command::Unload(args) => unload::run(args, open),
+        Command::List(args) => list::run(args, open),
+        Command::Get(args) => get::run(args, open),
+    }
+}

@@ -1,0 +1,56 @@
+//! `bpfman unload`
+
+use std::collections::BTreeSet;
+
+use clap::Args;
+use manager::Manager;
+use model::ProgramId;
+
+use crate::{parse, report::Failure};
+
+const LONG_ABOUT: &str = "\
+Unload an eBPF program using the Program Id
+
+Detaches the program and takes it out of the kernel. The other programs of its hook go on in the
+same order, and no packet misses them while one leaves. Maps that it shares stay until the last
+program that uses them is unloaded. Prints nothing when all went well.
+
+With several ids, each is tried, whatever happened to those before it.";
+
+const AFTER_HELP: &str = "\
+Examples:
+  bpfman unload 6204
+  bpfman unload 6204 6207 6210";
+
+/// Arguments of `bpfman unload`.
+#[derive(Debug, Args)]
+#[command(about = "Unload an eBPF program using the Program Id", long_about = LONG_ABOUT)]
+#[command(after_long_help = AFTER_HELP)]
+pub(crate) struct Unload {
+    /// Required: Program Id, from the load or list command
+    #[arg(value_name = "PROGRAM_ID", required = true, value_parser = parse::program_id)]
+    pub(crate) ids: Vec<ProgramId>,
+}
+
+/// Unloads each program once, in the order given.
+pub(crate) fn run(
+    args: &Unload,
+    open: impl Fn() -> Result<Manager, Failure>,
+) -> Result<(), Failure> {
+    let manager = open()?;
+    let mut seen = BTreeSet::new();
+    let failures: Vec<Failure> = args
+        .ids
+        .iter()
+        .filter(|id| seen.insert(**id))
+        .filter_map(|id| {
+            let failed = manager.unload(*id).err()?;
+            Some(Failure::of(format!("cannot unload {id}"), failed))
+        })
+        .collect();
+    if failures.is_empty() {
+        Ok(())
+    } else {
+        Err(Failure::Several(failures))
+    }
+}
