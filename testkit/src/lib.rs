@@ -28,5 +28,5 @@ pub use netns::in_netns;
 pub use peers::{bpftool, json, tool, xdp_loader};
 pub use run::{Output, wait_until};
 pub use sandbox::Sandbox;
-pub use veth::Veth;
+pub use veth::{Veth, receive, send};
 pub use world::World;

@@ -18,7 +18,7 @@ use nix::{
 use crate::{
     Details, Feature, Line, Load, Output, Veth, World,
     lane::{may_run, test_name},
-    maps, tool, world,
+    maps, tool,
 };
 
 /// The configuration file of every sandbox; it does not exist unless a test writes it.
@@ -195,7 +195,7 @@ impl Sandbox {
     pub fn unchanged<T>(&self, work: impl FnOnce() -> T) -> T {
         let before = World::now();
         let answer = work();
-        world::assert_same(&before, "after what should change nothing");
+        before.assert_same("after what should change nothing");
         answer
     }
 }
@@ -214,10 +214,8 @@ impl Drop for Sandbox {
             self.bpfman(std::iter::once("unload").chain(ids.iter().map(String::as_str)))
                 .ok();
         }
-        world::assert_same(
-            &self.before,
-            "at the end of the test, with everything unloaded",
-        );
+        self.before
+            .assert_same("at the end of the test, with everything unloaded");
     }
 }
 

@@ -115,7 +115,7 @@ impl Veth {
 }
 
 /// Sends one numbered packet. A full queue and a packet that a filter took are no errors.
-pub(crate) fn send(from: &UdpSocket, to: SocketAddr, number: u32) {
+pub fn send(from: &UdpSocket, to: SocketAddr, number: u32) {
     match from.send_to(&number.to_be_bytes(), to) {
         Err(error) if error.raw_os_error() == Some(Errno::ENOBUFS as i32) => {}
         result => assert_eq!(result.unwrap(), 4),
@@ -123,7 +123,7 @@ pub(crate) fn send(from: &UdpSocket, to: SocketAddr, number: u32) {
 }
 
 /// The number of the next packet; None when none comes for 20 ms.
-pub(crate) fn receive(socket: &UdpSocket) -> Option<u32> {
+pub fn receive(socket: &UdpSocket) -> Option<u32> {
     let mut buffer = [0; 64];
     match socket.recv_from(&mut buffer) {
         Ok((size, _)) => {

@@ -68,24 +68,24 @@ impl World {
         lines.extend(came.map(|(name, what)| format!("+ {name}: {what}")));
         lines
     }
-}
 
-/// Fails with the differences. The kernel frees programs and maps some time after their last user
-/// is gone, so a difference counts only when it stays.
-#[track_caller]
-pub(crate) fn assert_same(before: &World, when: &str) {
-    let end = Instant::now() + Duration::from_secs(4);
-    loop {
-        let diff = before.diff(&World::now());
-        if diff.is_empty() {
-            return;
+    /// Fails with the differences to what is there now. The kernel frees programs and maps some
+    /// time after their last user is gone, so a difference counts only when it stays.
+    #[track_caller]
+    pub fn assert_same(&self, when: &str) {
+        let end = Instant::now() + Duration::from_secs(4);
+        loop {
+            let diff = self.diff(&Self::now());
+            if diff.is_empty() {
+                return;
+            }
+            assert!(
+                Instant::now() < end,
+                "the world is another one {when}:\n{}",
+                diff.join("\n")
+            );
+            std::thread::sleep(Duration::from_millis(20));
         }
-        assert!(
-            Instant::now() < end,
-            "the world is another one {when}:\n{}",
-            diff.join("\n")
-        );
-        std::thread::sleep(Duration::from_millis(20));
     }
 }
 
@@ -121,7 +121,7 @@ fn pins(dir: &Path, all: &mut BTreeMap<String, String>) {
     }
 }
 
-/// Files of the runtime root besides the two that stay.
+/// Files of the runtime root besides those that stay.
 fn files(all: &mut BTreeMap<String, String>) {
     for entry in fs::read_dir("/run/bpfman")
         .into_iter()
@@ -129,7 +129,7 @@ fn files(all: &mut BTreeMap<String, String>) {
         .filter_map(Result::ok)
     {
         let name = entry.file_name().to_string_lossy().into_owned();
-        if !["fs", "lock", "state.json"].contains(&name.as_str()) {
+        if !["fs", "lock", "state.json", "state.previous.json"].contains(&name.as_str()) {
             all.insert(format!("file /run/bpfman/{name}"), String::new());
         }
     }

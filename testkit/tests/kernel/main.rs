@@ -3,17 +3,27 @@
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
+    clippy::print_stderr,
     reason = "tests end at the first surprise"
 )]
 
+mod concurrency;
+mod errors;
+mod faults;
+mod interplay;
 mod libc;
 mod map_types;
 mod objects;
 mod probes;
+mod recovery;
+mod refusal;
 mod sections;
 mod sharing;
 mod smoke;
 mod support;
+mod swap;
 mod tc_chain;
+mod tcx;
 mod testkit_itself;
+mod views;
 mod xdp_chain;
