@@ -11,7 +11,7 @@ use crate::initramfs::Content;
 use crate::kernels::Version;
 use crate::setup::{self, Need};
 use crate::sh;
-use crate::stage::{self, ADDRESS, IFACE, PEER};
+use crate::stage::{self, ADDRESS, APART, IFACE, PEER};
 use crate::vm::Run;
 
 /// Options of `cargo xtask demo`.
@@ -33,7 +33,12 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let bpfman = sh::step("build bpfman (release)", stage::release)?;
     let path = bpfman.to_string_lossy().into_owned();
     say("On this machine's kernel, in a network and mount namespace of its own");
-    let mut here = stage::reexec(&["demo", "--stage", &path])?;
+    sh::need_root("loading eBPF programs")?;
+    let own = std::env::current_exe().context("find this program")?;
+    let mut here = Command::new(APART[0]);
+    here.args(&APART[1..])
+        .arg(own)
+        .args(["demo", "--stage", &path]);
     ensure!(
         here.status()?.success(),
         "the demo failed on this machine's kernel"
@@ -42,7 +47,8 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     say("The whole demo, on Debian's kernel 6.12 in QEMU");
-    let mut run = Run::new(Version::V6_12, &["/init", "demo", "--stage", &path]);
+    let play = ["/init", "demo", "--stage", &path];
+    let mut run = Run::new(Version::V6_12, &[&APART[..], &play].concat());
     run.content = Content {
         programs: vec![bpfman],
         ..Content::default()
@@ -71,7 +77,7 @@ fn play(bpfman: &Path) -> Result<()> {
 }
 
 fn say(what: &str) {
-    println!("\n━━━ {what}\n");
+    println!("━━━ {what}\n");
 }
 
 struct Show<'a> {
@@ -157,12 +163,8 @@ impl Show<'_> {
             "50",
         ];
         let tc = self.load("tc_counter", "stats", &tc.map(ToOwned::to_owned))?;
-        let trace = ["tracepoint", "--tracepoint", "sched/sched_switch"];
-        let trace = self.load(
-            "tracepoint_counter",
-            "sched_switch",
-            &trace.map(ToOwned::to_owned),
-        )?;
+        let trace = ["tracepoint", "--tracepoint", "sched/sched_switch"].map(ToOwned::to_owned);
+        let trace = self.load("tracepoint_counter", "sched_switch", &trace)?;
         Ok((tc, trace))
     }
 
@@ -309,7 +311,9 @@ struct Kernel(BTreeMap<&'static str, BTreeSet<u64>>);
 impl Kernel {
     fn now() -> Result<Self> {
         let ids = |what: &str| -> Result<BTreeSet<u64>> {
-            let said = sh::output(Command::new("bpftool").args(["-j", what, "show"]))?;
+            let show = || sh::output(Command::new("bpftool").args(["-j", what, "show"]));
+            // bpftool gives up when something of another process goes while it looks.
+            let said = show().or_else(|_| show()).or_else(|_| show())?;
             let listed: Vec<serde_json::Value> = serde_json::from_str(&said)?;
             Ok(listed.iter().filter_map(|one| one["id"].as_u64()).collect())
         };
@@ -331,6 +335,7 @@ impl Kernel {
     }
 }
 
+/// Pins below a directory, without the two files that a kernel may put into every bpffs by itself.
 fn find_pins(dir: &Path) -> Result<Vec<PathBuf>> {
     let mut pins = Vec::new();
     if !dir.exists() {
@@ -340,7 +345,7 @@ fn find_pins(dir: &Path) -> Result<Vec<PathBuf>> {
         let path = entry?.path();
         if path.is_dir() {
             pins.extend(find_pins(&path)?);
-        } else {
+        } else if !path.ends_with("maps.debug") && !path.ends_with("progs.debug") {
             pins.push(path);
         }
     }

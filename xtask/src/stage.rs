@@ -17,19 +17,11 @@ pub(crate) const ADDRESS: &str = "192.0.2.1";
 /// Address of the peer.
 pub(crate) const PEER_ADDRESS: &str = "192.0.2.2";
 
-/// This program again, in mount and network namespaces of its own.
+/// Runs what follows in mount and network namespaces of its own.
 ///
 /// What it mounts and attaches goes when it ends, however it ends: an interface with its
 /// namespace, a bpffs and every pin in it with its last mount.
-pub(crate) fn reexec(arguments: &[&str]) -> Result<Command> {
-    sh::need_root("loading eBPF programs")?;
-    let mut command = Command::new("unshare");
-    command
-        .args(["--mount", "--net", "--propagation", "private"])
-        .arg(std::env::current_exe().context("find this program")?)
-        .args(arguments);
-    Ok(command)
-}
+pub(crate) const APART: [&str; 5] = ["unshare", "--mount", "--net", "--propagation", "private"];
 
 /// Mounts a fresh `/run` (a tmpfs, as on real systems) with the file systems that eBPF needs.
 pub(crate) fn enter() -> Result<()> {
@@ -75,8 +67,8 @@ pub(crate) fn veth() -> Result<()> {
 
 /// A command in the peer's network namespace.
 pub(crate) fn in_peer(program: &str) -> Command {
-    let mut command = Command::new("nsenter");
-    command.arg(format!("--net=/run/netns/{PEER}")).arg(program);
+    let mut command = Command::new("ip");
+    command.args(["netns", "exec", PEER, program]);
     command
 }
 
