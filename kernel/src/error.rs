@@ -105,6 +105,14 @@ pub enum Error {
         /// What the kernel said.
         source: io::Error,
     },
+    /// The kernel runs at most 64 programs on one event (`BPF_TRACE_MAX_PROGS`).
+    #[error("{event} already runs 64 programs, the most that the kernel takes")]
+    EventFull {
+        /// Words for the event.
+        event: String,
+        /// What the kernel said.
+        source: io::Error,
+    },
     /// The hook changed while the new chain was built.
     #[error("cannot put the new chain on {on}")]
     Swap {

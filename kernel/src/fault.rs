@@ -1,8 +1,8 @@
 //! Places where tests stop, fail or kill the process.
 //!
-//! Compiled in with the feature `fault` only. `BPFMAN_FAULT=<point>:<what>` names one point, or
-//! `syscall:<name>:<n>` the n-th syscall; `what` is `fail`, `abort` (as kill -9 would) or `stop`
-//! (SIGSTOP to itself, the test goes on with SIGCONT).
+//! Compiled in with the feature `fault` only. `BPFMAN_FAULT=<point>:<what>` names one point; `what`
+//! is `fail`, `abort` (as kill -9 would) or `stop` (SIGSTOP to itself, the test goes on with
+//! SIGCONT).
 
 use std::io;
 
@@ -10,13 +10,6 @@ use std::io;
 #[cfg(not(feature = "fault"))]
 #[inline]
 pub fn point(_name: &'static str) -> io::Result<()> {
-    Ok(())
-}
-
-/// A syscall that is about to be made.
-#[cfg(not(feature = "fault"))]
-#[inline]
-pub(crate) fn syscall(_name: &'static str) -> io::Result<()> {
     Ok(())
 }
 
@@ -30,12 +23,6 @@ pub fn point(name: &'static str) -> io::Result<()> {
         Some((point, what)) if point == name => act(name, what),
         _ => Ok(()),
     }
-}
-
-/// A syscall that is about to be made.
-#[cfg(feature = "fault")]
-pub(crate) fn syscall(_name: &'static str) -> io::Result<()> {
-    Ok(())
 }
 
 #[cfg(feature = "fault")]

@@ -13,7 +13,7 @@ use crate::{
 /// Opens a probe `offset` bytes into a kernel function, or at its return.
 ///
 /// The name may be `module:function`.
-pub fn open(function: &str, offset: u64, on_return: bool) -> Result<OwnedFd, ProbeError> {
+pub(crate) fn open(function: &str, offset: u64, on_return: bool) -> Result<OwnedFd, ProbeError> {
     let pmu = Pmu::kprobe()?;
     // The kernel takes an empty name for "the address 0".
     let name = CString::new(function).ok().filter(|name| !name.is_empty());

@@ -24,7 +24,7 @@ mod tracepoint;
 mod uprobe;
 
 pub use chain::{
-    Access, Config, Dispatcher, Format, Hold, Live, LiveChain, Side, Site, dismantle, slot, sweep,
+    Access, Config, Dispatcher, Format, Hold, Hook, Live, LiveChain, Side, dismantle, slot, sweep,
 };
 pub use diagnose::{Feature, Lack, did_you_mean_function, missing_feature, missing_privilege};
 pub use error::{Error, Result};
@@ -35,4 +35,3 @@ pub use netlink::{Filter, XdpMode};
 pub use netns::NetNs;
 pub use pins::{PinTree, libxdp_root, map_pin_name};
 pub use probe_error::ProbeError;
-pub use tcx::tcx_is_attached;

@@ -47,18 +47,21 @@ pub fn open_event(attach: &Attach) -> Result<Option<OwnedFd>> {
 pub fn attach(
     program: impl AsFd,
     name: &str,
-    event: Option<impl AsFd>,
+    event: Option<&impl AsFd>,
     to: String,
     pin: &Path,
 ) -> Result<()> {
-    let link = match &event {
+    let link = match event {
         Some(event) => bpf::link_create(program.as_fd(), &Target::PerfEvent(event.as_fd())),
         None => bpf::tracing_open(program.as_fd()),
     };
-    let link = link.map_err(|source| Error::Attach {
-        program: name.to_owned(),
-        to,
-        source,
+    let link = link.map_err(|source| match source.raw_os_error() {
+        Some(libc::E2BIG) => Error::EventFull { event: to, source },
+        _ => Error::Attach {
+            program: name.to_owned(),
+            to,
+            source,
+        },
     })?;
     PinTree::pin(link.as_fd(), pin)
 }

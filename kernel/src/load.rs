@@ -197,7 +197,7 @@ fn assume(program: &mut OpenProgramMut<'_>, spec: &Spec<'_>) -> Result<()> {
     };
     program.set_prog_type(kind);
     program.set_attach_type(attach);
-    let target = match spec.role {
+    match spec.role {
         Role::Fentry(function) | Role::Fexit(function) => program
             .set_attach_target(0, Some(function.to_owned()))
             .map_err(|source| Error::NoFunction {
@@ -212,8 +212,7 @@ fn assume(program: &mut OpenProgramMut<'_>, spec: &Spec<'_>) -> Result<()> {
                 source: os_error(&source),
             }),
         _ => Ok(()),
-    };
-    target
+    }
 }
 
 fn prepare(mut map: OpenMapMut<'_>, spec: &Spec<'_>) -> Result<()> {

@@ -5,11 +5,11 @@ use std::{
     path::Path,
 };
 
-use model::{Direction, Place, ProgramId};
+use model::{Direction, ProgramId};
 
 use crate::{
     Error, PinTree, Result,
-    chain::Site,
+    chain::Hook,
     sys::bpf::{self, Anchor, Attached, Target, bpf_attach_type},
 };
 
@@ -48,16 +48,7 @@ fn anchor(
     }
 }
 
-/// Whether the pinned TCX link is still attached to the interface that it was made for.
-pub fn tcx_is_attached(pin: &Path, place: Place) -> Result<bool> {
-    let Some(link) = PinTree::open(pin)? else {
-        return Ok(false);
-    };
-    let info = bpf::link_info(link.as_fd()).map_err(Error::path("ask about", pin))?;
-    Ok(bpf::tcx_ifindex(&info) == place.ifindex)
-}
-
-impl Site {
+impl Hook {
     /// Attaches a program by itself, in the order of priorities among `ours` (program and
     /// priority), and names the link at `pin`.
     pub fn attach_tcx(
@@ -87,7 +78,7 @@ impl Site {
             on: self.describe(),
             source,
         };
-        let chain = match PinTree::open(self.hook_pin())? {
+        let chain = match PinTree::open(self.link_pin())? {
             Some(link) => bpf::link_info(link.as_fd()).ok().map(|info| info.id),
             None => None,
         };
@@ -115,14 +106,19 @@ impl Site {
         }
     }
 
-    /// Where a program runs on a TCX hook, 0 first, all programs counted.
-    pub fn tcx_position(&self, direction: Direction, program: ProgramId) -> Result<Option<usize>> {
-        let query = || Error::query(format!("list the TCX programs of '{}'", self.iface));
+    /// The programs of a TCX hook in the order in which they run, ours and others'.
+    pub fn tcx_programs(&self, direction: Direction) -> Result<Vec<ProgramId>> {
         let (_, attached) = self
             .ns
             .run(|| bpf::tcx_query(self.place.ifindex, attach_type(direction)))?
-            .map_err(query())?;
-        Ok(attached.iter().position(|entry| entry.program == program.0))
+            .map_err(Error::query(format!(
+                "list the TCX programs of '{}'",
+                self.iface
+            )))?;
+        Ok(attached
+            .into_iter()
+            .map(|entry| ProgramId(entry.program))
+            .collect())
     }
 }
 

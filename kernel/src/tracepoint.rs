@@ -19,7 +19,7 @@ use crate::{
 /// Opens a trace event; a program that is attached to it runs on every processor.
 ///
 /// A tracefs that is not mounted is used without mounting it anywhere (kernel ≥ 5.2).
-pub fn open(tracepoint: &Tracepoint) -> Result<OwnedFd, ProbeError> {
+pub(crate) fn open(tracepoint: &Tracepoint) -> Result<OwnedFd, ProbeError> {
     let events = Events::find()?;
     let id = events.id(tracepoint)?;
     perf::open(Event::Tracepoint { id }, None).map_err(|source| ProbeError::OpenTracepoint {

@@ -6,7 +6,7 @@ use std::{
 };
 
 use kernel::{
-    Access, Config, Dispatcher, Feature, Live, Loaded, Role, Side, Site, dismantle, fault,
+    Access, Config, Dispatcher, Feature, Hook, Live, Loaded, Role, Side, dismantle, fault,
     missing_feature, slot,
 };
 use model::{Attach, Chain, Direction, Member, NetAttach, Place, ProgramId, Record};
@@ -22,7 +22,7 @@ use crate::{
 
 /// What is still to be done once a change is committed.
 pub(crate) struct Retire {
-    site: Rc<Site>,
+    hook: Rc<Hook>,
     /// The dispatcher that ran before.
     old: Option<ProgramId>,
     /// The swap had to make a clsact qdisc.
@@ -32,9 +32,9 @@ pub(crate) struct Retire {
 impl Retire {
     /// Takes the old dispatcher apart. What fails here goes with the next command.
     pub(crate) fn run(self, session: &Session) {
-        let site = &self.site;
+        let hook = &self.hook;
         let retired = self.old.map_or(Ok(()), |old| {
-            dismantle(&session.pins, site.side, site.place, old).map_err(Error::from)
+            dismantle(&session.pins, hook.side, hook.place, old).map_err(Error::from)
         });
         let point = fault::point("chain.retired").map_err(kernel::Error::Fault);
         let result = retired
@@ -43,7 +43,7 @@ impl Retire {
         if let Err(error) = result {
             log::warn!(
                 "cannot take the old chain of {} apart: {error}",
-                site.describe()
+                hook.describe()
             );
         }
     }
@@ -63,10 +63,10 @@ pub(crate) fn insert(
     let net = attach
         .net()
         .ok_or(Error::Invalid("a chain needs an interface"))?;
-    let site = Rc::new(Site::open(&session.pins, net, side, Access::Write)?);
+    let hook = Rc::new(Hook::open(&session.pins, net, side, Access::Write)?);
     let mode = manager.config.xdp_mode(&net.iface);
-    let live = site.live()?;
-    let mut chain = members(session, &site, &live, attach)?.map(Some);
+    let live = hook.live()?;
+    let mut chain = members(session, &hook, &live, attach)?.map(Some);
     let position = chain
         .insert(Member {
             program: None,
@@ -75,9 +75,9 @@ pub(crate) fn insert(
             frags: plan.frags(),
         })
         .map_err(|_| Error::ChainFull {
-            hook: site.describe(),
+            hook: hook.describe(),
         })?;
-    let dispatcher = Dispatcher::load(&Config::new(site.format(&live)?, &chain));
+    let dispatcher = Dispatcher::load(&Config::new(hook.format(&live)?, &chain));
     let (loaded, dispatcher) = match extension(plan, shared, dispatcher, position) {
         Ok((loaded, dispatcher)) => (loaded, Some(dispatcher)),
         Err(error) => (alone(plan, shared, side, &live, error)?, None),
@@ -85,11 +85,11 @@ pub(crate) fn insert(
     load::name(session, &loaded, owner, undo)?;
     if let Some(dispatcher) = &dispatcher {
         let programs = open_members(chain.map(|program| program.unwrap_or(loaded.id)))?;
-        assemble(session, &site, dispatcher, &programs, undo)?;
+        assemble(session, &hook, dispatcher, &programs, undo)?;
     }
     let change = Change {
         session,
-        site: &site,
+        hook: &hook,
         live,
         mode,
     };
@@ -106,11 +106,11 @@ pub(crate) fn insert(
     let retire = Retire {
         old: change.live.dispatcher(),
         made_clsact,
-        site: Rc::clone(&site),
+        hook: Rc::clone(&hook),
     };
     Ok(Attached {
         id: loaded.id,
-        place: Some(site.place),
+        place: Some(hook.place),
         retire: Some(retire),
     })
 }
@@ -118,7 +118,7 @@ pub(crate) fn insert(
 /// The chain of a hook as it is; an error where something holds the hook that is no chain.
 fn members(
     session: &Session,
-    site: &Site,
+    hook: &Hook,
     live: &Live,
     attach: &Attach,
 ) -> Result<Chain<ProgramId>> {
@@ -126,7 +126,7 @@ fn members(
         Live::Empty => Ok(Chain::default()),
         Live::Chain(live) => Ok(live.chain.clone()),
         Live::Single { program: id, .. } => {
-            let (hook, id) = (site.describe(), *id);
+            let (hook, id) = (hook.describe(), *id);
             if session.state.programs.contains_key(&id) {
                 return Err(Error::NoChain {
                     hook,
@@ -212,17 +212,17 @@ fn open_members(chain: Chain<ProgramId>) -> Result<Vec<OwnedFd>> {
 /// Attaches all programs to a new dispatcher and names them, to be taken back together.
 fn assemble(
     session: &Session,
-    site: &Site,
+    hook: &Hook,
     dispatcher: &Dispatcher,
     programs: &[OwnedFd],
     undo: &mut Undo<'static>,
 ) -> Result<()> {
-    let (pins, side, place, id) = (session.pins.clone(), site.side, site.place, dispatcher.id);
+    let (pins, side, place, id) = (session.pins.clone(), hook.side, hook.place, dispatcher.id);
     undo.push("take the new chain apart", move || {
         dismantle(&pins, side, place, id)
     });
     let programs: Vec<BorrowedFd<'_>> = programs.iter().map(AsFd::as_fd).collect();
-    dispatcher.assemble(&site.folder(id), &programs)?;
+    dispatcher.assemble(&hook.folder(id), &programs)?;
     fault::point("chain.assembled").map_err(kernel::Error::Fault)?;
     Ok(())
 }
@@ -230,7 +230,7 @@ fn assemble(
 /// One change of one hook.
 struct Change<'a> {
     session: &'a Session,
-    site: &'a Rc<Site>,
+    hook: &'a Rc<Hook>,
     /// What runs before it.
     live: Live,
     mode: Option<kernel::XdpMode>,
@@ -247,7 +247,7 @@ impl Change<'_> {
         program: ProgramId,
         undo: &mut Undo<'static>,
     ) -> Result<bool> {
-        let (site, mode) = (self.site, self.mode);
+        let (hook, mode) = (self.hook, self.mode);
         let dispatchers = dispatcher
             .into_iter()
             .chain(self.live.dispatcher())
@@ -255,9 +255,9 @@ impl Change<'_> {
         self.session.root.write_pending(&Pending {
             program,
             attach: attach.clone(),
-            place: site.place,
+            place: hook.place,
             dispatchers,
-            made_clsact: new.is_some() && site.lacks_clsact(&self.live)?,
+            made_clsact: new.is_some() && hook.lacks_clsact(&self.live)?,
         })?;
         let root = self.session.root.clone();
         undo.push("clear the note of the change", move || {
@@ -265,14 +265,14 @@ impl Change<'_> {
                 .map_err(|error| kernel::Error::Fault(std::io::Error::other(error)))
         });
         fault::point("chain.noted").map_err(kernel::Error::Fault)?;
-        let made_clsact = site.swap(&self.live, new, mode)?;
+        let made_clsact = hook.swap(&self.live, new, mode)?;
         let old = self
             .live
             .held_fd()
             .map(|fd| fd.try_clone_to_owned())
             .transpose();
         let old = old.map_err(Error::file("keep", "the old chain"))?;
-        let back = Rc::clone(site);
+        let back = Rc::clone(hook);
         undo.push("put the old chain back", move || {
             let now = back.live()?;
             back.swap(&now, old.as_ref().map(AsFd::as_fd), mode)?;
@@ -291,12 +291,12 @@ impl Change<'_> {
 /// run there any more.
 pub(crate) fn take_out(
     session: &Session,
-    site: &Rc<Site>,
+    hook: &Rc<Hook>,
     attach: &Attach,
     program: ProgramId,
     undo: &mut Undo<'static>,
 ) -> Result<Option<Retire>> {
-    let live = site.live()?;
+    let live = hook.live()?;
     let mut chain = match &live {
         Live::Chain(live) => live.chain.clone(),
         Live::Single { program: id, .. } if *id == program => Chain::default(),
@@ -308,14 +308,14 @@ pub(crate) fn take_out(
     let dispatcher = if chain.is_empty() {
         None
     } else {
-        let dispatcher = Dispatcher::load(&Config::new(site.format(&live)?, &chain))?;
-        assemble(session, site, &dispatcher, &open_members(chain)?, undo)?;
+        let dispatcher = Dispatcher::load(&Config::new(hook.format(&live)?, &chain))?;
+        assemble(session, hook, &dispatcher, &open_members(chain)?, undo)?;
         Some(dispatcher)
     };
     let old = live.dispatcher();
     let change = Change {
         session,
-        site,
+        hook,
         live,
         mode: None,
     };
@@ -328,7 +328,7 @@ pub(crate) fn take_out(
         undo,
     )?;
     Ok(Some(Retire {
-        site: Rc::clone(site),
+        hook: Rc::clone(hook),
         old,
         made_clsact: false,
     }))
@@ -336,20 +336,20 @@ pub(crate) fn take_out(
 
 /// Takes a program of ours out of its chain, commits, and unloads it.
 pub(crate) fn remove(session: &mut Session, record: &Record, side: Side) -> Result<()> {
-    let site = match (record.attach.net(), record.place) {
+    let hook = match (record.attach.net(), record.place) {
         (Some(net), Some(place)) => {
-            Site::find(&session.pins, net, place, side, Access::Write)?.map(Rc::new)
+            Hook::find(&session.pins, net, place, side, Access::Write)?.map(Rc::new)
         }
         _ => None,
     };
     let mut undo = Undo::default();
-    let retire = match &site {
-        Some(site) => take_out(session, site, &record.attach, record.id, &mut undo)?,
+    let retire = match &hook {
+        Some(hook) => take_out(session, hook, &record.attach, record.id, &mut undo)?,
         None => None,
     };
     session.commit(|state| _ = state.programs.remove(&record.id))?;
     undo.defuse();
-    fault::point("unload.committed").map_err(kernel::Error::Fault)?;
+    load::committed("unload.committed");
     if let Some(retire) = retire {
         retire.run(session);
     }
@@ -367,8 +367,8 @@ pub(crate) fn remove_clsact(session: &mut Session, place: Place) -> Result<()> {
         priority: 0,
     };
     let side = Side::Tc(Direction::Ingress);
-    if let Some(site) = Site::find(&session.pins, &net, place, side, Access::Read)? {
-        site.remove_clsact()?;
+    if let Some(hook) = Hook::find(&session.pins, &net, place, side, Access::Read)? {
+        hook.remove_clsact()?;
     }
     session.commit(|state| _ = state.clsact.remove(&place))
 }

@@ -320,7 +320,10 @@ fn kind_of_kernel(error: &kernel::Error) -> ErrorKind {
     match error {
         K::NoInterface { .. } | K::NoNamespace { .. } | K::NoFunction { .. } => ErrorKind::NotFound,
         K::NotANamespace { .. } | K::Object { .. } | K::Rejected { .. } => ErrorKind::Invalid,
-        K::MapMismatch { .. } | K::IngressQdisc { .. } | K::LostPins { .. } => ErrorKind::Conflict,
+        K::EventFull { .. }
+        | K::MapMismatch { .. }
+        | K::IngressQdisc { .. }
+        | K::LostPins { .. } => ErrorKind::Conflict,
         K::Probe(ProbeError::Missing { .. }) => ErrorKind::Unsupported,
         K::Probe(error) if error.is_denied() => ErrorKind::Permission,
         K::Probe(_) => ErrorKind::NotFound,

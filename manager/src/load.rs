@@ -1,6 +1,6 @@
 //! From request to running program.
 
-use kernel::{Access, Loaded, PinTree, Role, Side, Site, fault};
+use kernel::{Access, Hook, Loaded, PinTree, Role, Side, fault};
 use model::{Attach, Place, ProgramId, ProgramView};
 
 use crate::{
@@ -44,11 +44,18 @@ pub(crate) fn load(manager: &Manager, request: &LoadRequest) -> Result<ProgramVi
         state.clsact.extend(attached.place.filter(|_| made_clsact));
     })?;
     undo.defuse();
-    fault::point("load.committed").map_err(kernel::Error::Fault)?;
+    committed("load.committed");
     if let Some(retire) = attached.retire {
         retire.run(&session);
     }
     view::get(&session.state, &session.pins, attached.id)
+}
+
+/// A point after the commit: nothing that fails from here on makes the command fail.
+pub(crate) fn committed(point: &'static str) {
+    if let Err(error) = fault::point(point) {
+        log::warn!("{error}");
+    }
 }
 
 /// Loads a program that a link of its own holds, and attaches it.
@@ -63,8 +70,8 @@ fn attach(
     let hook = match attach {
         Attach::Tcx { net, direction } => {
             let side = Side::Tc(*direction);
-            let site = Site::open(&session.pins, net, side, Access::Read)?;
-            Some((site, *direction, net.priority))
+            let hook = Hook::open(&session.pins, net, side, Access::Read)?;
+            Some((hook, *direction, net.priority))
         }
         _ => None,
     };
@@ -72,9 +79,9 @@ fn attach(
     name(session, &loaded, owner, undo)?;
     let link = session.pins.link(loaded.id);
     match &hook {
-        Some((site, direction, priority)) => {
-            let ours = others(session, site.place, attach);
-            site.attach_tcx(&loaded.fd, *direction, *priority, &ours, &link)?;
+        Some((hook, direction, priority)) => {
+            let ours = others(session, hook.place, attach);
+            hook.attach_tcx(&loaded.fd, *direction, *priority, &ours, &link)?;
         }
         None => {
             let event = plan.event.as_ref();
@@ -91,7 +98,7 @@ fn attach(
     fault::point("load.attached").map_err(kernel::Error::Fault)?;
     Ok(Attached {
         id: loaded.id,
-        place: hook.map(|(site, ..)| site.place),
+        place: hook.map(|(hook, ..)| hook.place),
         retire: None,
     })
 }

@@ -5,7 +5,7 @@
 //! reads it when the step was never finished.
 
 use kernel::Side;
-use model::{Attach, Place, ProgramId, Record};
+use model::{Attach, Place, ProgramId};
 use serde::{Deserialize, Serialize};
 
 /// A change of one hook.
@@ -30,9 +30,4 @@ pub(crate) fn side(attach: &Attach) -> Option<Side> {
         Attach::Tc { direction, .. } => Some(Side::Tc(*direction)),
         _ => None,
     }
-}
-
-/// Attach point and interface of a record on a chained hook.
-pub(crate) fn hook(record: &Record) -> Option<(Side, Place)> {
-    Some((side(&record.attach)?, record.place?))
 }

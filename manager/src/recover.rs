@@ -8,8 +8,8 @@ use std::{
     rc::Rc,
 };
 
-use kernel::{Access, Live, PinTree, Side, Site, dismantle};
-use model::{Place, ProgramId, Record};
+use kernel::{Access, Hook, Live, PinTree, Side, dismantle};
+use model::{Attach, Place, ProgramId, Record};
 
 use crate::{
     Result, chain,
@@ -39,12 +39,12 @@ fn finish_pending(session: &mut Session) -> Result<()> {
         return session.root.clear_pending();
     };
     let mut running = None;
-    if let Some(site) = Site::find(&session.pins, net, pending.place, side, Access::Write)? {
-        let site = Rc::new(site);
+    if let Some(hook) = Hook::find(&session.pins, net, pending.place, side, Access::Write)? {
+        let hook = Rc::new(hook);
         if !session.state.programs.contains_key(&pending.program) {
-            take_back(session, &site, &pending)?;
+            take_back(session, &hook, &pending)?;
         }
-        running = site.live()?.dispatcher();
+        running = hook.live()?.dispatcher();
     }
     for dispatcher in pending
         .dispatchers
@@ -57,22 +57,22 @@ fn finish_pending(session: &mut Session) -> Result<()> {
 }
 
 /// The program was never committed, or is committed to be gone.
-fn take_back(session: &Session, site: &Rc<Site>, pending: &Pending) -> Result<()> {
+fn take_back(session: &Session, hook: &Rc<Hook>, pending: &Pending) -> Result<()> {
     let mut undo = Undo::default();
-    let taken = chain::take_out(session, site, &pending.attach, pending.program, &mut undo)?;
+    let taken = chain::take_out(session, hook, &pending.attach, pending.program, &mut undo)?;
     undo.defuse();
     if let Some(retire) = taken {
         log::warn!(
             "program {} was left on {} by a command that was killed: removed",
             pending.program,
-            site.describe()
+            hook.describe()
         );
         retire.run(session);
     }
     // The command may have made the qdisc, and not have lived to say so. One that somebody else
     // made and left empty cannot be told from it.
-    if pending.made_clsact && matches!(site.live()?, Live::Empty) {
-        site.remove_clsact()?;
+    if pending.made_clsact && matches!(hook.live()?, Live::Empty) {
+        hook.remove_clsact()?;
     }
     Ok(())
 }
@@ -82,37 +82,42 @@ fn gone(session: &Session) -> Result<BTreeSet<ProgramId>> {
     let pinned: BTreeSet<_> = session.pins.programs()?.into_iter().collect();
     let linked: BTreeSet<_> = session.pins.links()?.into_iter().collect();
     let mut gone = BTreeSet::new();
-    let mut hooks: BTreeMap<(Side, Place), Vec<&Record>> = BTreeMap::new();
+    let mut points: BTreeMap<(Point, Place), Vec<&Record>> = BTreeMap::new();
     for record in session.state.programs.values() {
-        if !pinned.contains(&record.id) {
+        let point = point(record);
+        let chained = point.is_some_and(|(point, _)| !point.tcx);
+        if !pinned.contains(&record.id) || !chained && !linked.contains(&record.id) {
             gone.insert(record.id);
-        } else if let Some(hook) = pending::hook(record) {
-            hooks.entry(hook).or_default().push(record);
-        } else if !linked.contains(&record.id) || is_detached(session, record)? {
-            gone.insert(record.id);
+        } else if let Some(point) = point {
+            points.entry(point).or_default().push(record);
         }
     }
-    for ((side, place), records) in hooks {
-        gone.extend(absent(session, side, place, &records)?);
+    for ((point, place), records) in points {
+        gone.extend(absent(session, point, place, &records)?);
     }
     Ok(gone)
 }
 
-/// A TCX link outlives its interface, detached. Other links live and die with their pins.
-fn is_detached(session: &Session, record: &Record) -> Result<bool> {
-    match record.place {
-        Some(place) => Ok(!kernel::tcx_is_attached(
-            &session.pins.link(record.id),
-            place,
-        )?),
-        None => Ok(false),
-    }
+/// What can be asked for the programs that it runs: a chain, or a TCX hook.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Point {
+    side: Side,
+    tcx: bool,
+}
+
+fn point(record: &Record) -> Option<(Point, Place)> {
+    let tcx = matches!(record.attach, Attach::Tcx { .. });
+    let side = match record.attach.direction() {
+        Some(direction) => Side::Tc(direction),
+        None => Side::Xdp,
+    };
+    Some((Point { side, tcx }, record.place?))
 }
 
 /// The records of one hook whose programs it does not run.
 fn absent(
     session: &Session,
-    side: Side,
+    point: Point,
     place: Place,
     records: &[&Record],
 ) -> Result<Vec<ProgramId>> {
@@ -123,12 +128,15 @@ fn absent(
     // lock.
     let mut missing = Vec::new();
     for access in [Access::Read, Access::Write] {
-        let Some(site) = Site::find(&session.pins, net, place, side, access)? else {
+        let Some(hook) = Hook::find(&session.pins, net, place, point.side, access)? else {
             return Ok(records.iter().map(|record| record.id).collect());
         };
-        let live = site.live();
-        let absent = |record: &&&Record| match &live {
-            Ok(live) => live.position(record.id).is_none(),
+        let running = match point.side {
+            Side::Tc(direction) if point.tcx => hook.tcx_programs(direction),
+            _ => hook.live().map(|live| live.programs()),
+        };
+        let absent = |record: &&&Record| match &running {
+            Ok(running) => !running.contains(&record.id),
             Err(_) => true,
         };
         missing = records
@@ -139,8 +147,8 @@ fn absent(
         if missing.is_empty() {
             break;
         }
-        if let (Err(error), Access::Write) = (&live, access) {
-            log::warn!("cannot tell what {} runs: {error}", site.describe());
+        if let (Err(error), Access::Write) = (&running, access) {
+            log::warn!("cannot tell what {} runs: {error}", hook.describe());
             return Ok(Vec::new());
         }
     }
@@ -157,8 +165,9 @@ fn drop_records(session: &mut Session, gone: &BTreeSet<ProgramId>) -> Result<()>
             record.name,
             describe(&record.attach)
         );
-        if let (Some((side, place)), Some(net)) = (pending::hook(&record), record.attach.net())
-            && Site::find(&session.pins, net, place, side, Access::Read)?.is_none()
+        if let (Some((Point { side, tcx: false }, place)), Some(net)) =
+            (hook(&record), record.attach.net())
+            && Hook::find(&session.pins, net, place, side, Access::Read)?.is_none()
         {
             kernel::sweep(&session.pins, side, place, *id)?;
         }

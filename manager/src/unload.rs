@@ -1,9 +1,8 @@
 //! Taking a program of ours away.
 
-use kernel::fault;
 use model::ProgramId;
 
-use crate::{Manager, Result, chain, pending, session::Session};
+use crate::{Manager, Result, chain, load, pending, session::Session};
 
 /// Detaches and unloads. A program that has gone by itself in the meantime is no error.
 pub(crate) fn unload(manager: &Manager, id: ProgramId) -> Result<()> {
@@ -16,6 +15,6 @@ pub(crate) fn unload(manager: &Manager, id: ProgramId) -> Result<()> {
         return chain::remove(&mut session, &record, side);
     }
     session.commit(|state| _ = state.programs.remove(&id))?;
-    fault::point("unload.committed").map_err(kernel::Error::Fault)?;
+    load::committed("unload.committed");
     Ok(session.unpin(&record)?)
 }

@@ -1,10 +1,10 @@
 //! What is loaded, for those who only look. Nothing here changes anything or waits for anybody.
 
-use kernel::{Access, PinTree, Side, Site};
+use kernel::{Access, Hook, PinTree, Side};
 use model::{Attach, BpfmanState, ProgramId, ProgramView, Record, Summary};
 
 use crate::{
-    Error, ListFilter, Result, pending,
+    Error, ListFilter, Result,
     state::{Found, Root, State, boot_id},
 };
 
@@ -49,23 +49,26 @@ pub(crate) fn get(state: &State, pins: &PinTree, id: ProgramId) -> Result<Progra
     })
 }
 
+/// How often a hook is looked at that somebody changes at the same moment.
+const LOOKS: usize = 5;
+
 /// None also where the hook cannot be seen from here.
 fn position(pins: &PinTree, record: &Record) -> Option<usize> {
     let (net, place) = (record.attach.net()?, record.place?);
-    let find = |side| {
-        Site::find(pins, net, place, side, Access::Read)
-            .ok()
-            .flatten()
+    let side = match record.attach.direction() {
+        Some(direction) => Side::Tc(direction),
+        None => Side::Xdp,
     };
-    if let Attach::Tcx { direction, .. } = record.attach {
-        return find(Side::Tc(direction))?
-            .tcx_position(direction, record.id)
-            .ok()?;
-    }
-    find(pending::side(&record.attach)?)?
-        .live()
-        .ok()?
-        .position(record.id)
+    let hook = Hook::find(pins, net, place, side, Access::Read)
+        .ok()
+        .flatten()?;
+    (0..LOOKS).find_map(|_| {
+        let programs = match record.attach {
+            Attach::Tcx { direction, .. } => hook.tcx_programs(direction),
+            _ => hook.live().map(|live| live.programs()),
+        };
+        programs.ok()?.iter().position(|id| *id == record.id)
+    })
 }
 
 /// The programs that fit the filter, by id.

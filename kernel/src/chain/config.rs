@@ -167,9 +167,9 @@ mod tests {
         let bytes = Config::new(Format::NEW_XDP, &two()).bytes();
         let mut golden = vec![236, 2, 2, 1];
         for words in [[0x8000_0004_u32, 0x8000_0004], [50, 100], [32, 32]] {
-            words
-                .iter()
-                .for_each(|word| golden.extend(word.to_ne_bytes()));
+            for word in words {
+                golden.extend(word.to_ne_bytes());
+            }
             golden.resize(golden.len() + 8 * 4, 0);
         }
         assert_eq!(bytes, golden);

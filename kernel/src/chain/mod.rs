@@ -31,7 +31,7 @@ pub enum Side {
 
 /// A hook that holds at most one chain: one side of one interface in one namespace.
 #[derive(Debug)]
-pub struct Site {
+pub struct Hook {
     /// The namespace.
     pub ns: NetNs,
     /// The interface in it.
@@ -43,7 +43,7 @@ pub struct Site {
     /// Where dispatchers of this side are pinned.
     root: PathBuf,
     /// Pin of the TCX link, for the sides that have one.
-    hook_pin: PathBuf,
+    link_pin: PathBuf,
     /// Pins of programs of ours, to know one that runs without a dispatcher.
     pins: PinTree,
     /// Held while an XDP chain changes.
@@ -104,6 +104,15 @@ impl Live {
         }
     }
 
+    /// The programs in the order in which they run, without the dispatcher.
+    pub fn programs(&self) -> Vec<ProgramId> {
+        match self {
+            Self::Empty => Vec::new(),
+            Self::Chain(live) => live.chain.members().iter().map(|m| m.program).collect(),
+            Self::Single { program, .. } => vec![*program],
+        }
+    }
+
     /// The dispatcher's id, where there is one.
     pub fn dispatcher(&self) -> Option<ProgramId> {
         match self {
@@ -131,11 +140,11 @@ impl Live {
 pub enum Access {
     /// Waits for nobody.
     Read,
-    /// Takes libxdp's lock for XDP, until the site is dropped.
+    /// Takes libxdp's lock for XDP, until the hook is dropped.
     Write,
 }
 
-impl Site {
+impl Hook {
     /// The hook that a user named.
     pub fn open(pins: &PinTree, net: &NetAttach, side: Side, access: Access) -> Result<Self> {
         let ns = NetNs::open(net.netns.as_deref())?;
@@ -175,14 +184,14 @@ impl Site {
             (Side::Xdp, Access::Write) => Some(pins::lock_libxdp(&root)?),
             _ => None,
         };
-        let hook_pin = hook_pin(pins, place, side);
+        let link_pin = link_pin(pins, place, side);
         Ok(Self {
             ns,
             place,
             iface,
             side,
             root,
-            hook_pin,
+            link_pin,
             pins: pins.clone(),
             _lock: lock,
         })
@@ -242,8 +251,8 @@ impl Site {
         folder(&self.root, self.side, self.place.ifindex, dispatcher)
     }
 
-    pub(crate) fn hook_pin(&self) -> &Path {
-        &self.hook_pin
+    pub(crate) fn link_pin(&self) -> &Path {
+        &self.link_pin
     }
 
     /// Words for messages.
@@ -305,7 +314,7 @@ pub fn sweep(pins: &PinTree, side: Side, place: Place, program: ProgramId) -> Re
             PinTree::unpin_folder(&entry.path())?;
         }
     }
-    PinTree::unpin(&hook_pin(pins, place, side))
+    PinTree::unpin(&link_pin(pins, place, side))
 }
 
 fn holds(folder: &Path, program: ProgramId) -> Result<bool> {
@@ -331,7 +340,7 @@ fn folder(root: &Path, side: Side, ifindex: u32, id: ProgramId) -> PathBuf {
     }
 }
 
-fn hook_pin(pins: &PinTree, place: Place, side: Side) -> PathBuf {
+fn link_pin(pins: &PinTree, place: Place, side: Side) -> PathBuf {
     let side = match side {
         Side::Xdp => "xdp",
         Side::Tc(direction) => direction.name(),

@@ -4,7 +4,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 
 use model::{Direction, ProgramId};
 
-use super::{Hold, Live, LiveChain, Site, dispatcher};
+use super::{Hold, Hook, Live, LiveChain, dispatcher};
 use crate::{
     Error, PinTree, Result, fault, info,
     netlink::{self, Filter, errno},
@@ -20,32 +20,32 @@ pub(super) fn has_tcx(ifindex: u32, direction: Direction) -> bool {
     bpf::tcx_query(ifindex, attach_type(direction)).is_ok()
 }
 
-pub(super) fn lacks_clsact(site: &Site, direction: Direction) -> Result<bool> {
-    let ifindex = site.place.ifindex;
+pub(super) fn lacks_clsact(hook: &Hook, direction: Direction) -> Result<bool> {
+    let ifindex = hook.place.ifindex;
     if has_tcx(ifindex, direction) {
         return Ok(false);
     }
-    let query = Error::query(format!("list the qdiscs of '{}'", site.iface));
+    let query = Error::query(format!("list the qdiscs of '{}'", hook.iface));
     netlink::has_qdisc(ifindex).map(|has| !has).map_err(query)
 }
 
-pub(super) fn live(site: &Site, direction: Direction) -> Result<Live> {
-    if let Some(link) = PinTree::open(&site.hook_pin)? {
-        let query = Error::query(format!("ask about the TCX link of '{}'", site.iface));
+pub(super) fn live(hook: &Hook, direction: Direction) -> Result<Live> {
+    if let Some(link) = PinTree::open(&hook.link_pin)? {
+        let query = Error::query(format!("ask about the TCX link of '{}'", hook.iface));
         let link = bpf::link_info(link.as_fd()).map_err(query)?;
         // 0: somebody detached it, or the interface went away and another has its index.
-        if bpf::tcx_ifindex(&link) == site.place.ifindex {
-            return holder(site, ProgramId(link.prog_id), Hold::TcxLink);
+        if bpf::tcx_ifindex(&link) == hook.place.ifindex {
+            return holder(hook, ProgramId(link.prog_id), Hold::TcxLink);
         }
         return Ok(Live::Empty);
     }
-    match our_filter(site, direction)? {
-        Some(filter) => holder(site, ProgramId(filter.program), Hold::Filter(filter)),
+    match our_filter(hook, direction)? {
+        Some(filter) => holder(hook, ProgramId(filter.program), Hold::Filter(filter)),
         None => Ok(Live::Empty),
     }
 }
 
-fn holder(site: &Site, program: ProgramId, hold: Hold) -> Result<Live> {
+fn holder(hook: &Hook, program: ProgramId, hold: Hold) -> Result<Live> {
     let Some(running) = info::program(program)? else {
         return Ok(Live::Empty);
     };
@@ -57,7 +57,7 @@ fn holder(site: &Site, program: ProgramId, hold: Hold) -> Result<Live> {
         }),
         Some(config) => Ok(Live::Chain(LiveChain {
             dispatcher: program,
-            chain: site.members(program, &config)?,
+            chain: hook.members(program, &config)?,
             fd: running.fd,
             format: config.format,
             hold,
@@ -66,37 +66,37 @@ fn holder(site: &Site, program: ProgramId, hold: Hold) -> Result<Live> {
 }
 
 /// A filter is ours when its program is pinned in our tree: as a dispatcher or by itself.
-fn our_filter(site: &Site, direction: Direction) -> Result<Option<Filter>> {
-    let filters = netlink::filters(site.place.ifindex, direction).map_err(Error::query(
-        format!("list the filters of '{}'", site.iface),
+fn our_filter(hook: &Hook, direction: Direction) -> Result<Option<Filter>> {
+    let filters = netlink::filters(hook.place.ifindex, direction).map_err(Error::query(
+        format!("list the filters of '{}'", hook.iface),
     ))?;
     Ok(filters.into_iter().find(|filter| {
         let id = ProgramId(filter.program);
-        filter.program != 0 && (site.folder(id).exists() || site.pins.program(id).exists())
+        filter.program != 0 && (hook.folder(id).exists() || hook.pins.program(id).exists())
     }))
 }
 
 pub(super) fn swap(
-    site: &Site,
+    hook: &Hook,
     direction: Direction,
     live: &Live,
     new: Option<BorrowedFd<'_>>,
 ) -> Result<bool> {
-    let ifindex = site.place.ifindex;
+    let ifindex = hook.place.ifindex;
     let fail = |source| Error::Swap {
-        on: site.describe(),
+        on: hook.describe(),
         source,
     };
     match (live.held(), new) {
         (None, None) => Ok(false),
-        (None, Some(new)) => attach(site, direction, new),
+        (None, Some(new)) => attach(hook, direction, new),
         (Some((old, Hold::TcxLink)), Some(new)) => {
-            let link = PinTree::open(&site.hook_pin)?;
+            let link = PinTree::open(&hook.link_pin)?;
             let link = link.ok_or_else(|| fail(std::io::ErrorKind::NotFound.into()))?;
             bpf::link_update(link.as_fd(), new, old).map_err(fail)?;
             Ok(false)
         }
-        (Some((_, Hold::TcxLink)), None) => PinTree::unpin(&site.hook_pin).map(|()| false),
+        (Some((_, Hold::TcxLink)), None) => PinTree::unpin(&hook.link_pin).map(|()| false),
         (Some((_, Hold::Filter(filter))), Some(new)) => {
             netlink::replace_filter(ifindex, direction, filter, new, FILTER_NAME).map_err(fail)?;
             Ok(false)
@@ -109,15 +109,15 @@ pub(super) fn swap(
     }
 }
 
-fn attach(site: &Site, direction: Direction, new: BorrowedFd<'_>) -> Result<bool> {
-    let ifindex = site.place.ifindex;
+fn attach(hook: &Hook, direction: Direction, new: BorrowedFd<'_>) -> Result<bool> {
+    let ifindex = hook.place.ifindex;
     let fail = |source| Error::Swap {
-        on: site.describe(),
+        on: hook.describe(),
         source,
     };
     if has_tcx(ifindex, direction) {
         // What is left of a link that somebody detached.
-        PinTree::unpin(&site.hook_pin)?;
+        PinTree::unpin(&hook.link_pin)?;
         let attach_type = attach_type(direction);
         let target = Target::Tcx {
             ifindex,
@@ -126,7 +126,7 @@ fn attach(site: &Site, direction: Direction, new: BorrowedFd<'_>) -> Result<bool
             revision: 0,
         };
         let link = bpf::link_create(new, &target).map_err(fail)?;
-        PinTree::pin(&link, &site.hook_pin)?;
+        PinTree::pin(&link, &hook.link_pin)?;
         return Ok(false);
     }
     let made = netlink::add_clsact(ifindex).map_err(fail)?;
@@ -138,7 +138,7 @@ fn attach(site: &Site, direction: Direction, new: BorrowedFd<'_>) -> Result<bool
         );
         if !made && no_side {
             return Error::IngressQdisc {
-                iface: site.iface.clone(),
+                iface: hook.iface.clone(),
                 direction,
             };
         }
@@ -147,16 +147,16 @@ fn attach(site: &Site, direction: Direction, new: BorrowedFd<'_>) -> Result<bool
     Ok(made)
 }
 
-pub(super) fn remove_clsact(site: &Site) -> Result<()> {
+pub(super) fn remove_clsact(hook: &Hook) -> Result<()> {
     for direction in [Direction::Ingress, Direction::Egress] {
-        let filters = netlink::filters(site.place.ifindex, direction).map_err(Error::query(
-            format!("list the filters of '{}'", site.iface),
+        let filters = netlink::filters(hook.place.ifindex, direction).map_err(Error::query(
+            format!("list the filters of '{}'", hook.iface),
         ))?;
         if !filters.is_empty() {
             return Ok(());
         }
     }
-    match netlink::delete_clsact(site.place.ifindex) {
+    match netlink::delete_clsact(hook.place.ifindex) {
         Err(error)
             if !matches!(
                 errno(&error),
@@ -165,7 +165,7 @@ pub(super) fn remove_clsact(site: &Site) -> Result<()> {
         {
             Err(Error::query(format!(
                 "remove the clsact qdisc of '{}'",
-                site.iface
+                hook.iface
             ))(error))
         }
         _ => Ok(()),

@@ -4,7 +4,7 @@ use std::os::fd::BorrowedFd;
 
 use model::ProgramId;
 
-use super::{Hold, Live, LiveChain, Site, dispatcher};
+use super::{Hold, Hook, Live, LiveChain, dispatcher};
 use crate::{
     Error, Result, XdpMode, info,
     netlink::{self, errno},
@@ -13,9 +13,9 @@ use crate::{
 /// Name by which libxdp knows a dispatcher.
 const DISPATCHER: &str = "xdp_dispatcher";
 
-pub(super) fn live(site: &Site) -> Result<Live> {
-    let query = || Error::query(format!("read the XDP program of '{}'", site.iface));
-    let Some(attached) = netlink::xdp(site.place.ifindex).map_err(query())? else {
+pub(super) fn live(hook: &Hook) -> Result<Live> {
+    let query = || Error::query(format!("read the XDP program of '{}'", hook.iface));
+    let Some(attached) = netlink::xdp(hook.place.ifindex).map_err(query())? else {
         return Ok(Live::Empty);
     };
     let program = ProgramId(attached.program);
@@ -31,7 +31,7 @@ pub(super) fn live(site: &Site) -> Result<Live> {
         }),
         Some(config) => Ok(Live::Chain(LiveChain {
             dispatcher: program,
-            chain: site.members(program, &config)?,
+            chain: hook.members(program, &config)?,
             fd: running.fd,
             format: config.format,
             hold,
@@ -40,14 +40,14 @@ pub(super) fn live(site: &Site) -> Result<Live> {
 }
 
 pub(super) fn swap(
-    site: &Site,
+    hook: &Hook,
     live: &Live,
     new: Option<BorrowedFd<'_>>,
     mode: Option<XdpMode>,
 ) -> Result<()> {
     let set = |mode| {
         let old = live.held().map(|(fd, _)| fd);
-        netlink::set_xdp(site.place.ifindex, mode, old, new)
+        netlink::set_xdp(hook.place.ifindex, mode, old, new)
     };
     let result = match (live.held(), mode) {
         (Some((_, Hold::Xdp(mode))), _) | (None, Some(mode)) => set(mode),
@@ -59,7 +59,7 @@ pub(super) fn swap(
         }),
     };
     result.map_err(|source| Error::Swap {
-        on: site.describe(),
+        on: hook.describe(),
         source,
     })
 }

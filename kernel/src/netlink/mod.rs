@@ -125,7 +125,6 @@ fn open() -> io::Result<OwnedFd> {
 /// acknowledgement. Its errors are OS errors; where the kernel gave a reason in words, that is in
 /// the message.
 fn request(message: Message, mut each: impl FnMut(u16, &[u8])) -> io::Result<()> {
-    crate::fault::syscall("netlink")?;
     let socket = open()?;
     send(&socket, &message.finish(), SendFlags::empty())?;
     let mut buffer = vec![0_u8; 32 * 1024];

@@ -7,7 +7,7 @@ use std::{
     io,
     mem::size_of,
     os::{
-        fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd},
+        fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd},
         unix::ffi::OsStrExt,
     },
     path::Path,
@@ -20,7 +20,6 @@ use bindings::bpf_attr;
 
 /// The one place where a bpf(2) command enters the kernel.
 fn call(command: bindings::bpf_cmd, attr: &mut bpf_attr) -> io::Result<i64> {
-    crate::fault::syscall("bpf")?;
     loop {
         // SAFETY: `attr` is a live, fully initialised union of the size that is passed, and every
         // caller puts only pointers into it that outlive the call.

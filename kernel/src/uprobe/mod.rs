@@ -19,26 +19,26 @@ use root::Root;
 
 /// Where a uprobe is set. See [`model::Attach::Uprobe`] for what the fields mean to the user.
 #[derive(Clone, Copy, Debug)]
-pub struct Uprobe<'a> {
+pub(crate) struct Uprobe<'a> {
     /// Library name or absolute path.
-    pub target: &'a str,
+    pub(crate) target: &'a str,
     /// Function in it; None: `offset` counts from the start of the file.
-    pub function: Option<&'a str>,
+    pub(crate) function: Option<&'a str>,
     /// Bytes from the function or the start of the file.
-    pub offset: u64,
+    pub(crate) offset: u64,
     /// At the function's return.
-    pub on_return: bool,
+    pub(crate) on_return: bool,
     /// Only in this process; None: in all.
-    pub pid: Option<u32>,
+    pub(crate) pid: Option<u32>,
     /// The process in whose mount namespace the target is looked up.
-    pub container_pid: Option<u32>,
+    pub(crate) container_pid: Option<u32>,
 }
 
 /// Opens a uprobe.
 ///
 /// A function that the linker chooses when a program starts (an indirect one, such as `strlen`
 /// in glibc) is probed where it is chosen.
-pub fn open(probe: &Uprobe<'_>) -> Result<OwnedFd, ProbeError> {
+pub(crate) fn open(probe: &Uprobe<'_>) -> Result<OwnedFd, ProbeError> {
     let pmu = Pmu::uprobe()?;
     let process = probe.pid.map(process).transpose()?;
     let root = Root::open(probe.container_pid)?;
