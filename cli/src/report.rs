@@ -1,6 +1,7 @@
 //! Failures: what stderr says of them, and the exit status.
 
 use std::{
+    error::Error,
     fmt,
     io::{self, Write},
     process::ExitCode,
@@ -95,10 +96,15 @@ impl fmt::Display for Failure {
                 error,
                 whole_log,
             } => {
-                explain(f, doing, error, error.hint().as_deref())?;
-                error
-                    .verifier_log()
-                    .map_or(Ok(()), |log| write_log(f, log, *whole_log))
+                let hint = error.hint();
+                match error.verifier_log().filter(|log| !log.trim().is_empty()) {
+                    Some(log) => {
+                        headline(f, doing, error)?;
+                        say_hint(f, hint.as_deref())?;
+                        write_log(f, log, *whole_log)
+                    }
+                    None => explain(f, doing, error, hint.as_deref()),
+                }
             }
         }
     }
@@ -108,11 +114,11 @@ impl fmt::Display for Failure {
 pub(crate) fn explain(
     f: &mut impl fmt::Write,
     doing: &str,
-    error: &dyn std::error::Error,
+    error: &dyn Error,
     hint: Option<&str>,
 ) -> fmt::Result {
+    headline(f, doing, error)?;
     let mut said = error.to_string();
-    writeln!(f, "error: {doing}: {}", one_paragraph(&said))?;
     let mut cause = error.source();
     while let Some(error) = cause {
         let why = error.to_string();
@@ -123,6 +129,16 @@ pub(crate) fn explain(
         }
         cause = error.source();
     }
+    say_hint(f, hint)
+}
+
+/// What failed. Alone where a log of the verifier follows: the error number that comes with one
+/// (permission denied, invalid argument) only misleads.
+fn headline(f: &mut impl fmt::Write, doing: &str, error: &dyn Error) -> fmt::Result {
+    writeln!(f, "error: {doing}: {}", one_paragraph(&error.to_string()))
+}
+
+fn say_hint(f: &mut impl fmt::Write, hint: Option<&str>) -> fmt::Result {
     hint.map_or(Ok(()), |hint| writeln!(f, "hint: {hint}"))
 }
 

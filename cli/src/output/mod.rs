@@ -4,7 +4,7 @@ mod document;
 mod table;
 mod time;
 
-use std::io::{self, Write as _};
+use std::io;
 
 use chrono::{Local, TimeZone};
 use clap::{Args, ValueEnum};
@@ -105,13 +105,14 @@ fn yaml(document: &impl Serialize) -> io::Result<String> {
     serde_saphyr::to_string(document).map_err(io::Error::other)
 }
 
-/// Writes a whole result. A reader that has seen enough (`| head`) is no error.
+/// Writes a whole result.
 fn print(text: &str) -> io::Result<()> {
-    let mut stdout = io::stdout().lock();
-    match stdout
-        .write_all(text.as_bytes())
-        .and_then(|()| stdout.flush())
-    {
+    write_all(&mut io::stdout().lock(), text)
+}
+
+/// A reader that has seen enough (`| head`) is no error.
+pub(crate) fn write_all(out: &mut impl io::Write, text: &str) -> io::Result<()> {
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         result => result,
     }

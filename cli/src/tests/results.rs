@@ -10,7 +10,7 @@ use model::{
     ProgramView, Source, Summary, Tracepoint,
 };
 
-use crate::output::{Format, list_text, program_text};
+use crate::output::{Format, list_text, program_text, write_all};
 
 /// The zone of the guide's examples.
 fn zone() -> FixedOffset {
@@ -260,6 +260,19 @@ fn empty_list() {
     assert_eq!(list(Format::Table), " Program ID  Name  Type  Load Time\n");
     assert_eq!(list(Format::Json), "[]\n");
     assert_eq!(list(Format::Yaml), "[]\n");
+}
+
+#[test]
+fn a_reader_that_left_is_no_error() {
+    let (reader, mut writer) = std::io::pipe().unwrap();
+    drop(reader);
+    assert!(write_all(&mut writer, "x\n").is_ok());
+    let mut full = std::fs::File::options()
+        .write(true)
+        .open("/dev/full")
+        .unwrap();
+    let error = write_all(&mut full, "x\n").unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::StorageFull);
 }
 
 /// The examples of docs/json.md are results of this program, word for word.
