@@ -84,7 +84,7 @@ pub(crate) fn insert(
     };
     load::name(session, &loaded, owner, undo)?;
     if let Some(dispatcher) = &dispatcher {
-        let programs = open_members(chain.map(|program| program.unwrap_or(loaded.id)))?;
+        let programs = open_members(&chain.map(|program| program.unwrap_or(loaded.id)))?;
         assemble(session, &hook, dispatcher, &programs, undo)?;
     }
     let change = Change {
@@ -198,7 +198,7 @@ fn alone(
     )
 }
 
-fn open_members(chain: Chain<ProgramId>) -> Result<Vec<OwnedFd>> {
+fn open_members(chain: &Chain<ProgramId>) -> Result<Vec<OwnedFd>> {
     chain
         .members()
         .iter()
@@ -309,7 +309,7 @@ pub(crate) fn take_out(
         None
     } else {
         let dispatcher = Dispatcher::load(&Config::new(hook.format(&live)?, &chain))?;
-        assemble(session, hook, &dispatcher, &open_members(chain)?, undo)?;
+        assemble(session, hook, &dispatcher, &open_members(&chain)?, undo)?;
         Some(dispatcher)
     };
     let old = live.dispatcher();

@@ -231,8 +231,9 @@ impl Error {
     /// The kind, for exit codes.
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::NoProgram(_) | Self::NoMapOwner(_) => ErrorKind::NotFound,
-            Self::Object {
+            Self::NoProgram(_)
+            | Self::NoMapOwner(_)
+            | Self::Object {
                 source: bytecode::Error::NotFound,
                 ..
             } => ErrorKind::NotFound,
@@ -244,11 +245,11 @@ impl Error {
             Self::NotOurs { .. }
             | Self::ChainFull { .. }
             | Self::Foreign { .. }
-            | Self::NothingShared { .. } => ErrorKind::Conflict,
+            | Self::NothingShared { .. }
+            | Self::StateVersion { .. } => ErrorKind::Conflict,
             Self::NoChain { .. } | Self::Unsupported { .. } => ErrorKind::Unsupported,
             Self::Privilege { .. } => ErrorKind::Permission,
             Self::File { source, .. } | Self::ReadConfig { source, .. } => kind_of_io(source),
-            Self::StateVersion { .. } => ErrorKind::Conflict,
             Self::DamagedState { .. } | Self::Encode { .. } => ErrorKind::Internal,
             Self::Kernel(error) => kind_of_kernel(error),
         }

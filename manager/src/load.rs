@@ -78,21 +78,18 @@ fn attach(
     let loaded = plan.load(role(attach), shared)?;
     name(session, &loaded, owner, undo)?;
     let link = session.pins.link(loaded.id);
-    match &hook {
-        Some((hook, direction, priority)) => {
-            let ours = others(session, hook.place, attach);
-            hook.attach_tcx(&loaded.fd, *direction, *priority, &ours, &link)?;
-        }
-        None => {
-            let event = plan.event.as_ref();
-            kernel::attach(
-                &loaded.fd,
-                plan.program.name(),
-                event,
-                describe(attach),
-                &link,
-            )?;
-        }
+    if let Some((hook, direction, priority)) = &hook {
+        let ours = others(session, hook.place, attach);
+        hook.attach_tcx(&loaded.fd, *direction, *priority, &ours, &link)?;
+    } else {
+        let event = plan.event.as_ref();
+        kernel::attach(
+            &loaded.fd,
+            plan.program.name(),
+            event,
+            describe(attach),
+            &link,
+        )?;
     }
     undo.push("detach the program", move || PinTree::unpin(&link));
     fault::point("load.attached").map_err(kernel::Error::Fault)?;

@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    fmt::Write as _,
     os::fd::OwnedFd,
     path::Path,
 };
@@ -162,7 +163,6 @@ impl<'a> Plan<'a> {
         maps: ProgramId,
         seq: u64,
     ) -> Record {
-        let hex = |bytes: &Vec<u8>| bytes.iter().map(|byte| format!("{byte:02X}")).collect();
         Record {
             id,
             name: self.program.name().to_owned(),
@@ -182,6 +182,14 @@ impl<'a> Plan<'a> {
             seq,
         }
     }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        // Writing to a String cannot fail.
+        let _ = write!(text, "{byte:02X}");
+        text
+    })
 }
 
 fn names_in(folder: &Path) -> Vec<String> {

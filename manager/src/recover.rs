@@ -165,17 +165,27 @@ fn drop_records(session: &mut Session, gone: &BTreeSet<ProgramId>) -> Result<()>
             record.name,
             describe(&record.attach)
         );
-        if let (Some((Point { side, tcx: false }, place)), Some(net)) =
-            (hook(&record), record.attach.net())
-            && Hook::find(&session.pins, net, place, side, Access::Read)?.is_none()
-        {
-            kernel::sweep(&session.pins, side, place, *id)?;
-        }
+        sweep(session, &record)?;
         session.unpin(&record)?;
         session.state.programs.remove(id);
         session.dropped.insert(*id, record);
     }
     session.root.write(&session.state)
+}
+
+/// Takes away what is left of the chain that a dropped program was in.
+fn sweep(session: &Session, record: &Record) -> Result<()> {
+    let (Some((Point { side, tcx: false }, place)), Some(net)) =
+        (point(record), record.attach.net())
+    else {
+        return Ok(());
+    };
+    let hook = Hook::find(&session.pins, net, place, side, Access::Write)?;
+    let idle = match &hook {
+        Some(hook) => matches!(hook.live()?, Live::Empty),
+        None => true,
+    };
+    Ok(kernel::sweep(&session.pins, side, place, record.id, idle)?)
 }
 
 /// clsact qdiscs of ours that hold nothing of ours any more.

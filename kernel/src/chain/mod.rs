@@ -300,9 +300,17 @@ pub fn dismantle(pins: &PinTree, side: Side, place: Place, dispatcher: ProgramId
     ))
 }
 
-/// Takes away what is left of a hook whose interface is gone: every dispatcher folder in which
-/// `program` is pinned, and the TCX link.
-pub fn sweep(pins: &PinTree, side: Side, place: Place, program: ProgramId) -> Result<()> {
+/// Takes away what is left of a chain that a program is no longer part of: every dispatcher
+/// folder in which it is pinned, and the TCX link where the hook is `idle` or gone.
+///
+/// libxdp leaves such folders behind when somebody else takes its dispatcher off the interface.
+pub fn sweep(
+    pins: &PinTree,
+    side: Side,
+    place: Place,
+    program: ProgramId,
+    idle: bool,
+) -> Result<()> {
     let root = chain_root(pins, side);
     let prefix = match side {
         Side::Xdp => format!("dispatch-{}-", place.ifindex),
@@ -314,7 +322,11 @@ pub fn sweep(pins: &PinTree, side: Side, place: Place, program: ProgramId) -> Re
             PinTree::unpin_folder(&entry.path())?;
         }
     }
-    PinTree::unpin(&link_pin(pins, place, side))
+    if idle {
+        PinTree::unpin(&link_pin(pins, place, side))
+    } else {
+        Ok(())
+    }
 }
 
 fn holds(folder: &Path, program: ProgramId) -> Result<bool> {
