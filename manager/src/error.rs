@@ -319,7 +319,6 @@ fn kind_of_io(error: &io::Error) -> ErrorKind {
 fn kind_of_kernel(error: &kernel::Error) -> ErrorKind {
     use kernel::Error as K;
     match error {
-        K::NoInterface { .. } | K::NoNamespace { .. } | K::NoFunction { .. } => ErrorKind::NotFound,
         K::NotANamespace { .. } | K::Object { .. } | K::Rejected { .. } => ErrorKind::Invalid,
         K::EventFull { .. }
         | K::MapMismatch { .. }
@@ -327,7 +326,9 @@ fn kind_of_kernel(error: &kernel::Error) -> ErrorKind {
         | K::LostPins { .. } => ErrorKind::Conflict,
         K::Probe(ProbeError::Missing { .. }) => ErrorKind::Unsupported,
         K::Probe(error) if error.is_denied() => ErrorKind::Permission,
-        K::Probe(_) => ErrorKind::NotFound,
+        K::NoInterface { .. } | K::NoNamespace { .. } | K::NoFunction { .. } | K::Probe(_) => {
+            ErrorKind::NotFound
+        }
         K::Swap { .. } if matches!(error.errno(), Some(EBUSY | EEXIST)) => ErrorKind::Busy,
         _ => match error.errno() {
             Some(EPERM | EACCES) => ErrorKind::Permission,
@@ -352,7 +353,6 @@ fn hint_of_kernel(error: &kernel::Error) -> Option<String> {
             Some(similar) => format!("did you mean '{similar}'?"),
             None => "only functions in the kernel's BTF can be traced this way".into(),
         }),
-        K::Rejected { .. } => None,
         K::Swap { .. } if error.errno() == Some(EBUSY) => {
             Some("a bpf_link of somebody else holds the interface: bpftool link show".into())
         }
