@@ -410,7 +410,7 @@ mod tests {
             -- END PROG LOAD LOG --\nlibbpf: failed to load object\n";
         assert_eq!(verifier_log(words).unwrap(), "0: (b7) r0 = 0\nR0 !read_ok");
         assert_eq!(
-            verifier_log("libbpf: x\n-- BEGIN PROG LOAD LOG --\n-- END"),
+            verifier_log("x\n-- BEGIN PROG LOAD LOG --\n-- END PROG LOAD LOG --\n"),
             None
         );
     }

@@ -224,8 +224,14 @@ impl ProbeError {
             Self::NotProbeable { .. } => Some(
                 "it may be one of the few that the kernel itself needs to handle probes".to_owned(),
             ),
+            Self::Tracefs { source } => denied(source).or_else(|| {
+                Some(
+                    "tracepoints need CAP_SYS_ADMIN, or a tracefs at /sys/kernel/tracing that \
+                     this user may read"
+                        .to_owned(),
+                )
+            }),
             Self::Read { source, .. }
-            | Self::Tracefs { source }
             | Self::OpenTracepoint { source, .. }
             | Self::OpenKprobe { source, .. }
             | Self::ProcessDenied { source, .. }

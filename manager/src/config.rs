@@ -53,7 +53,7 @@ impl Config {
         toml::from_str(&text).map_err(|source| {
             let line = source
                 .span()
-                .map_or(1, |span| text[..span.start].lines().count().max(1));
+                .map_or(1, |span| text[..span.start].matches('\n').count() + 1);
             Error::Config {
                 path: path.to_owned(),
                 line,

@@ -4,7 +4,8 @@ mod feature;
 mod privilege;
 
 pub use feature::{Feature, Lack, missing_feature};
-pub use privilege::{missing_privilege, privilege_hint};
+pub use privilege::missing_privilege;
+pub(crate) use privilege::privilege_hint;
 
 use crate::{kallsyms, suggest::Nearest};
 

@@ -24,7 +24,7 @@ pub fn missing_privilege() -> Option<Vec<&'static str>> {
 }
 
 /// What to tell a caller who lacks a privilege; None when it lacks none.
-pub fn privilege_hint() -> Option<String> {
+pub(crate) fn privilege_hint() -> Option<String> {
     let missing = missing_privilege()?;
     let needed = if missing.contains(&SYS_ADMIN.1) {
         "CAP_SYS_ADMIN and CAP_NET_ADMIN"

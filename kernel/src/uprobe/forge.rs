@@ -93,7 +93,7 @@ impl Forge {
         let mut sections: Vec<(u32, u64, u64, u32, u64)> = vec![(0, 0, 0, 0, 0)];
         let mut names = vec![0];
         let symbols = self.symbols(&mut out, exported, &mut names);
-        let versions = self.versions(&mut out, exported, &mut names);
+        let versions = Self::versions(&mut out, exported, &mut names);
         sections.push((11, symbols.0, symbols.1, 2, self.symbol_size()));
         sections.push((3, out.align(), names.len() as u64, 0, 0));
         out.bytes.extend(&names);
@@ -108,7 +108,7 @@ impl Forge {
         }
         let headers = out.align();
         for (kind, offset, size, link, entry) in &sections {
-            self.section(&mut out, [*kind, *link], [*offset, *size, *entry]);
+            Self::section(&mut out, [*kind, *link], [*offset, *size, *entry]);
         }
         let count = u16::try_from(sections.len()).unwrap();
         let start = self.header(headers, count);
@@ -156,38 +156,39 @@ impl Forge {
     }
 
     /// The versions of the symbols, and their names: V2 and V3.
-    fn versions(
-        self,
-        out: &mut Writer,
-        all: &[Symbol<'_>],
-        names: &mut Vec<u8>,
-    ) -> [(u64, u64); 2] {
+    fn versions(out: &mut Writer, all: &[Symbol<'_>], names: &mut Vec<u8>) -> [(u64, u64); 2] {
         let of_symbols = out.align();
         out.half(0);
-        all.iter().for_each(|symbol| out.half(symbol.4));
+        for symbol in all {
+            out.half(symbol.4);
+        }
         let of_symbols = (of_symbols, out.bytes.len() as u64 - of_symbols);
         let start = out.align();
         for index in [2_u16, 3] {
-            [1, 0, index, 1].into_iter().for_each(|half| out.half(half));
+            for half in [1, 0, index, 1] {
+                out.half(half);
+            }
             let next = if index == 3 { 0 } else { 28 };
             let name = place(names, &format!("V{index}"));
-            [0, 20, next, name, 0]
-                .into_iter()
-                .for_each(|word| out.word(word));
+            for word in [0, 20, next, name, 0] {
+                out.word(word);
+            }
         }
         [of_symbols, (start, out.bytes.len() as u64 - start)]
     }
 
-    fn section(self, out: &mut Writer, [kind, link]: [u32; 2], [offset, size, entry]: [u64; 3]) {
+    fn section(out: &mut Writer, [kind, link]: [u32; 2], [offset, size, entry]: [u64; 3]) {
         out.word(0);
         out.word(kind);
-        [0, 0, offset, size]
-            .into_iter()
-            .for_each(|value| out.address(value));
+        for value in [0, 0, offset, size] {
+            out.address(value);
+        }
         out.word(link);
         // Of the names of versions: how many.
         out.word(if kind == 0x6fff_fffd { 2 } else { 0 });
-        [8, entry].into_iter().for_each(|value| out.address(value));
+        for value in [8, entry] {
+            out.address(value);
+        }
     }
 
     fn header(self, sections: u64, count: u16) -> Vec<u8> {
@@ -207,21 +208,21 @@ impl Forge {
         out.half(3);
         out.half(0);
         out.word(1);
-        [0, u64::from(own), sections]
-            .into_iter()
-            .for_each(|value| out.address(value));
+        for value in [0, u64::from(own), sections] {
+            out.address(value);
+        }
         out.word(0);
-        [own, program, 1, section, count, 0]
-            .into_iter()
-            .for_each(|half| out.half(half));
+        for half in [own, program, 1, section, count, 0] {
+            out.half(half);
+        }
         // One segment: code.
         out.word(1);
         if self.wide {
             out.word(5);
         }
-        [CODE, self.address, self.address, CODE_SIZE, CODE_SIZE]
-            .into_iter()
-            .for_each(|value| out.address(value));
+        for value in [CODE, self.address, self.address, CODE_SIZE, CODE_SIZE] {
+            out.address(value);
+        }
         if !self.wide {
             out.word(5);
         }

@@ -78,9 +78,14 @@ impl Root {
         }
         let path = match self {
             Self::Host => path.to_owned(),
-            Self::Process { pid, .. } => {
+            Self::Process { pid, folder } => {
+                // Both as the mount namespace names them; the root may be a folder in it.
                 let resolved = fs::read_link(descriptor(&file))?;
-                below(&process_root(*pid), &resolved)
+                let own = fs::read_link(descriptor(folder))?;
+                below(
+                    &process_root(*pid),
+                    resolved.strip_prefix(own).unwrap_or(&resolved),
+                )
             }
         };
         Ok(Target { file, path })
@@ -181,6 +186,9 @@ mod tests {
         };
 
         assert_eq!(root.read(Path::new("/libx.so"), 6).unwrap(), b"inside");
+        let target = root.target(Path::new("/libx.so")).unwrap();
+        let shown = format!("/proc/{}/root/usr/lib/libx.so.1", std::process::id());
+        assert_eq!(target.path, Path::new(&shown));
         assert_eq!(
             root.read(Path::new("/libx.so"), 5).unwrap_err().kind(),
             io::ErrorKind::FileTooLarge
