@@ -11,11 +11,11 @@ pub fn tool(name: &str, args: &[&str]) -> Output {
     Output::of(Command::new(name).args(args))
 }
 
-/// What a tool answers in JSON; it must succeed. No output counts as an empty list, as `tc` means
+/// What a tool answers in JSON, not shown; it must succeed. No output counts as an empty list, as `tc` means
 /// it.
 #[track_caller]
 pub fn json(name: &str, args: &[&str]) -> Value {
-    let text = tool(name, args).ok();
+    let text = Output::quietly(Command::new(name).args(args)).ok();
     if text.trim().is_empty() {
         return Value::Array(Vec::new());
     }

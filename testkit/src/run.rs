@@ -22,13 +22,20 @@ pub struct Output {
 impl Output {
     /// Runs a command to its end and shows it in the output of the test.
     pub fn of(command: &mut Command) -> Self {
+        let this = Self::quietly(command);
+        eprintln!("{this}");
+        this
+    }
+
+    /// Runs a command to its end and shows nothing.
+    pub(crate) fn quietly(command: &mut Command) -> Self {
         use std::os::unix::process::ExitStatusExt as _;
         let line = line(command);
         let output = command
             .stdin(Stdio::null())
             .output()
             .unwrap_or_else(|error| panic!("cannot run {line}: {error}"));
-        let this = Self {
+        Self {
             command: line,
             status: output
                 .status
@@ -36,9 +43,7 @@ impl Output {
                 .unwrap_or_else(|| 128 + output.status.signal().unwrap_or(0)),
             stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
             stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
-        };
-        eprintln!("{this}");
-        this
+        }
     }
 
     /// It must have succeeded. Answers its standard output.

@@ -106,6 +106,10 @@ fn bpffs_mounts() -> Vec<PathBuf> {
 fn pins(dir: &Path, all: &mut BTreeMap<String, String>) {
     for entry in fs::read_dir(dir).unwrap().filter_map(Result::ok) {
         let path = entry.path();
+        // The kernel's own, in every bpffs of some kernels (`bpf_preload`).
+        if path.extension().is_some_and(|suffix| suffix == "debug") {
+            continue;
+        }
         let is_dir = entry.file_type().is_ok_and(|kind| kind.is_dir());
         let own = entry
             .file_name()
