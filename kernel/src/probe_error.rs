@@ -224,18 +224,17 @@ impl ProbeError {
             Self::NotProbeable { .. } => Some(
                 "it may be one of the few that the kernel itself needs to handle probes".to_owned(),
             ),
-            Self::Tracefs { source } => denied(source).or_else(|| {
-                Some(
-                    "tracepoints need CAP_SYS_ADMIN, or a tracefs at /sys/kernel/tracing that \
-                     this user may read"
-                        .to_owned(),
-                )
-            }),
-            Self::Read { source, .. }
-            | Self::OpenTracepoint { source, .. }
-            | Self::OpenKprobe { source, .. }
-            | Self::ProcessDenied { source, .. }
-            | Self::OpenUprobe { source, .. } => denied(source),
+            Self::Tracefs { source } if is_denied(source) => Some(
+                "tracepoints need CAP_SYS_ADMIN, or a tracefs at /sys/kernel/tracing that this \
+                 user may read"
+                    .to_owned(),
+            ),
+            Self::OpenUprobe { source, .. } if is_denied(source) && diagnose::lacks_sys_admin() => {
+                Some("the kernel asks for CAP_SYS_ADMIN to set a uprobe".to_owned())
+            }
+            Self::ProcessDenied { .. } => {
+                Some("the files of another user's process need CAP_SYS_PTRACE".to_owned())
+            }
             _ => None,
         }
     }
@@ -256,10 +255,6 @@ impl ProbeError {
 
 fn is_denied(source: &io::Error) -> bool {
     source.kind() == io::ErrorKind::PermissionDenied
-}
-
-fn denied(source: &io::Error) -> Option<String> {
-    is_denied(source).then(diagnose::privilege_hint).flatten()
 }
 
 fn in_process(pid: Option<u32>) -> String {

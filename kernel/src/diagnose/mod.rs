@@ -4,8 +4,8 @@ mod feature;
 mod privilege;
 
 pub use feature::{Feature, Lack, missing_feature};
+pub(crate) use privilege::lacks_sys_admin;
 pub use privilege::missing_privilege;
-pub(crate) use privilege::privilege_hint;
 
 use crate::{kallsyms, suggest::Nearest};
 

@@ -23,18 +23,12 @@ pub fn missing_privilege() -> Option<Vec<&'static str>> {
     (!lacking.is_empty()).then_some(lacking)
 }
 
-/// What to tell a caller who lacks a privilege; None when it lacks none.
-pub(crate) fn privilege_hint() -> Option<String> {
-    let missing = missing_privilege()?;
-    let needed = if missing.contains(&SYS_ADMIN.1) {
-        "CAP_SYS_ADMIN and CAP_NET_ADMIN"
-    } else {
-        "CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN"
-    };
-    Some(format!(
-        "this needs root, or {needed}; missing here: {}",
-        missing.join(", ")
-    ))
+/// Whether `CAP_SYS_ADMIN`, which the kernel asks for at a few places only, is lacking.
+pub(crate) fn lacks_sys_admin() -> bool {
+    let status = fs::read_to_string("/proc/self/status").ok();
+    status
+        .and_then(|status| effective(&status))
+        .is_some_and(|held| held >> SYS_ADMIN.0 & 1 == 0)
 }
 
 fn lacking(effective: u64, last: u32) -> Vec<&'static str> {
