@@ -48,9 +48,10 @@ impl Manager {
         load::load(self, request).map_err(Error::or_privilege)
     }
 
-    /// Detaches and unloads a program of ours.
-    pub fn unload(&self, id: ProgramId) -> Result<()> {
-        unload::unload(self, id).map_err(Error::or_privilege)
+    /// Detaches and unloads programs of ours. All are tried; those that failed are answered with
+    /// their errors.
+    pub fn unload(&self, ids: &[ProgramId]) -> Result<Vec<(ProgramId, Error)>> {
+        unload::unload(self, ids).map_err(Error::or_privilege)
     }
 
     /// The programs that fit the filter, by id. Changes nothing and waits for nobody.

@@ -1,18 +1,29 @@
-//! Taking a program of ours away.
+//! Taking programs of ours away.
 
 use model::ProgramId;
 
-use crate::{Manager, Result, chain, load, pending, session::Session};
+use crate::{Error, Manager, Result, chain, load, pending, session::Session};
 
-/// Detaches and unloads. A program that has gone by itself in the meantime is no error.
-pub(crate) fn unload(manager: &Manager, id: ProgramId) -> Result<()> {
+/// Detaches and unloads each program, whatever happened to those before it; answers those that
+/// failed. One that has gone by itself in the meantime is no failure.
+pub(crate) fn unload(manager: &Manager, ids: &[ProgramId]) -> Result<Vec<(ProgramId, Error)>> {
     let mut session = Session::begin(manager)?;
-    if session.dropped.contains_key(&id) {
-        return Ok(());
+    let mut failures = Vec::new();
+    for id in ids.iter().copied() {
+        if session.dropped.contains_key(&id) {
+            continue;
+        }
+        if let Err(error) = one(&mut session, id) {
+            failures.push((id, error));
+        }
     }
+    Ok(failures)
+}
+
+fn one(session: &mut Session, id: ProgramId) -> Result<()> {
     let record = session.record(id)?.clone();
     if let Some(side) = pending::side(&record.attach) {
-        return chain::remove(&mut session, &record, side);
+        return chain::remove(session, &record, side);
     }
     session.commit(|state| _ = state.programs.remove(&id))?;
     load::committed("unload.committed");

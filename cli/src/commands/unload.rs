@@ -37,16 +37,19 @@ pub(crate) fn run(
     args: &Unload,
     open: impl Fn() -> Result<Manager, Failure>,
 ) -> Result<(), Failure> {
-    let manager = open()?;
     let mut seen = BTreeSet::new();
-    let failures: Vec<Failure> = args
+    let ids: Vec<ProgramId> = args
         .ids
         .iter()
-        .filter(|id| seen.insert(**id))
-        .filter_map(|id| {
-            let failed = manager.unload(*id).err()?;
-            Some(Failure::of(format!("cannot unload {id}"), failed))
-        })
+        .copied()
+        .filter(|id| seen.insert(*id))
+        .collect();
+    let failed = open()?
+        .unload(&ids)
+        .map_err(|error| Failure::of("cannot unload", error))?;
+    let failures: Vec<Failure> = failed
+        .into_iter()
+        .map(|(id, error)| Failure::of(format!("cannot unload {id}"), error))
         .collect();
     if failures.is_empty() {
         Ok(())
