@@ -26,7 +26,6 @@ const MOUNTS: &[(&str, &str)] = &[
     ("devpts", "/dev/pts"),
     ("tmpfs", "/dev/shm"),
     ("tmpfs", "/run"),
-    ("tmpfs", "/tmp"),
     ("tracefs", "/sys/kernel/tracing"),
     ("bpf", "/sys/fs/bpf"),
     ("cgroup2", "/sys/fs/cgroup"),

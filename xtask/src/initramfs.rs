@@ -103,9 +103,12 @@ pub(crate) fn build(modules_dir: &Path, content: &Content, job: &mut Job) -> Res
     for (path, to) in LINKS {
         tree.archive.insert(path, Node::Link((*to).into()));
     }
-    for dir in ["/root", "/var/tmp", "/mnt"] {
+    for dir in ["/root", "/var/tmp", "/tmp", "/mnt"] {
         tree.archive.insert(dir, Node::Dir);
     }
+    // Tests find the objects by way of their crate's directory.
+    let testkit = sh::repo().join("testkit");
+    tree.archive.insert(&testkit.to_string_lossy(), Node::Dir);
     for (path, text) in TEXTS {
         tree.text(path, text);
     }

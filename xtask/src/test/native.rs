@@ -30,11 +30,15 @@ pub(crate) fn run(lane: Lane, built: &Built, filter: &[String]) -> Tally {
 fn count(lane: Lane, name: &str, built: &Built, filter: &[String]) -> Result<Tally> {
     let temp = tempfile::tempdir()?;
     let skips = temp.path().join("skips");
-    let report = sh::target_dir().join("nextest/default/junit.xml");
+    // nextest keeps its reports here, whatever cargo's target directory is.
+    let report = sh::repo().join("target/nextest/default/junit.xml");
     // A report that stays behind when nextest fails early would be taken for this run's.
     let _ = std::fs::remove_file(&report);
     let mut command = sh::cargo("nextest");
-    command.arg("run").args(WHOLE).args(filter);
+    command
+        .args(["run", "--cargo-quiet"])
+        .args(WHOLE)
+        .args(filter);
     match lane {
         Lane::Unit => {
             command.args(["-E", "not binary(kernel)"]);

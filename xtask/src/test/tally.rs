@@ -3,6 +3,9 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+/// So many failures are shown with all their output. When more fail, it is for the same reason.
+const WHOLE_FAILURES: usize = 20;
+
 /// The counts of one lane.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub(crate) struct Tally {
@@ -69,10 +72,18 @@ impl Table {
 
 impl fmt::Display for Table {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for lane in &self.lanes {
-            for failure in &lane.failed {
-                writeln!(f, "FAILED in {}: {}", lane.lane, failure.trim_end())?;
-            }
+        let failures = self.lanes.iter().flat_map(|lane| {
+            let of = move |failure| (lane.lane.as_str(), failure);
+            lane.failed.iter().map(of)
+        });
+        for (index, (lane, failure)) in failures.enumerate() {
+            let failure: &String = failure;
+            let shown = if index < WHOLE_FAILURES {
+                failure.trim_end()
+            } else {
+                failure.lines().next().unwrap_or_default()
+            };
+            writeln!(f, "FAILED in {lane}: {shown}")?;
         }
         writeln!(f, "\nlane    passed  failed  skipped  skipped for")?;
         let (mut passed, mut failed, mut skipped) = (0, 0, 0);
