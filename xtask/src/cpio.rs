@@ -1,7 +1,7 @@
 //! A writer for the archive format that the kernel unpacks as its first file system
 //! (cpio "newc", see the kernel's buffer-format document for initramfs).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::io::{self, Write};
 
 const S_IFDIR: u32 = 0o040_000;
@@ -56,20 +56,16 @@ impl Archive {
 
     /// Writes the archive, parents before their children, with the trailer that ends it.
     pub(crate) fn write(&self, out: &mut impl Write) -> io::Result<()> {
-        let mut dirs = BTreeSet::new();
-        for path in self.nodes.keys() {
+        // A parent sorts before what lies in it; the kernel drops a file without directory.
+        let mut all: BTreeMap<&str, &Node> = BTreeMap::new();
+        for (path, node) in &self.nodes {
             for (end, _) in path.match_indices('/').skip(1) {
-                dirs.insert(&path[..end]);
+                all.entry(&path[..end]).or_insert(&Node::Dir);
             }
+            all.insert(path, node);
         }
         let mut inode = 0;
-        for dir in dirs {
-            if !self.nodes.contains_key(dir) {
-                inode += 1;
-                entry(out, inode, dir, S_IFDIR | 0o755, b"")?;
-            }
-        }
-        for (path, node) in &self.nodes {
+        for (path, node) in all {
             inode += 1;
             match node {
                 Node::Dir => entry(out, inode, path, S_IFDIR | 0o755, b"")?,
@@ -129,7 +125,8 @@ mod tests {
         archive.insert("/lib", Node::Link("usr/lib".into()));
         archive.insert("/lib/deep/x.so", Node::File(b"abcde".to_vec(), 0o644));
         archive.insert("/init", Node::File(b"#!".to_vec(), 0o755));
-        archive.insert("/proc", Node::Dir);
+        archive.insert("/tmp/a/b", Node::Dir);
+        archive.insert("/tmp", Node::Dir);
         archive
     }
 
@@ -141,19 +138,45 @@ mod tests {
         assert!(!archive.contains("/lib/deep/y.so"));
     }
 
+    /// The names of an archive, by walking from header to header.
+    fn names(bytes: &[u8]) -> Vec<String> {
+        let mut names = Vec::new();
+        let mut at = 0;
+        while at < bytes.len() {
+            assert_eq!(&bytes[at..at + 6], b"070701", "no header at {at}");
+            let field = |index: usize| {
+                let start = at + 6 + 8 * index;
+                let digits = std::str::from_utf8(&bytes[start..start + 8]).unwrap();
+                usize::from_str_radix(digits, 16).unwrap()
+            };
+            let (size, name_size) = (field(6), field(11));
+            let name = &bytes[at + 110..at + 110 + name_size - 1];
+            names.push(String::from_utf8(name.to_vec()).unwrap());
+            at = (at + 110 + name_size).next_multiple_of(4);
+            at = (at + size).next_multiple_of(4);
+        }
+        names
+    }
+
     #[test]
-    fn every_entry_is_aligned_and_parents_come_first() {
+    fn parents_come_first_and_the_trailer_last() {
         let mut bytes = Vec::new();
         sample().write(&mut bytes).unwrap();
-        assert_eq!(bytes.len() % 4, 0);
-        let text = String::from_utf8_lossy(&bytes);
-        let at = |name: &str| text.find(name).unwrap();
-        assert!(at("usr\0") < at("usr/lib\0"));
-        assert!(at("usr/lib/deep\0") < at("usr/lib/deep/x.so\0"));
-        assert!(text.trim_end_matches('\0').ends_with("TRAILER!!!"));
-        for (at, _) in text.match_indices("070701") {
-            assert_eq!(at % 4, 0);
-        }
+        assert_eq!(
+            names(&bytes),
+            [
+                "init",
+                "lib",
+                "tmp",
+                "tmp/a",
+                "tmp/a/b",
+                "usr",
+                "usr/lib",
+                "usr/lib/deep",
+                "usr/lib/deep/x.so",
+                "TRAILER!!!",
+            ]
+        );
     }
 
     #[test]
@@ -182,7 +205,9 @@ mod tests {
             [
                 "init",
                 "lib",
-                "proc",
+                "tmp",
+                "tmp/a",
+                "tmp/a/b",
                 "usr",
                 "usr/lib",
                 "usr/lib/deep",
