@@ -42,6 +42,8 @@ pub enum Feature {
     Ext,
     /// fentry and fexit programs (5.5; hardened kernels refuse them).
     Tracing,
+    /// fentry and fexit programs that may sleep, at test functions of the kernel (6.3).
+    SleepableTracing,
     /// Probes in kernel functions (`CONFIG_KPROBE_EVENTS`).
     Kprobe,
     /// Links of tracepoints, kprobes and uprobes, which keep them attached without a process (5.15).
@@ -52,6 +54,8 @@ pub enum Feature {
     XdpFrags,
     /// Kernel functions that a program may call (5.13 and on; `bpf_rdonly_cast` 6.2).
     Kfunc,
+    /// The names of variables in `/proc/kallsyms` (`CONFIG_KALLSYMS_ALL`).
+    KallsymsAll,
     /// Bloom filter maps (5.16).
     BloomFilter,
     /// A libxdp dispatcher on veth; Debian 11 gets EINVAL.
@@ -60,14 +64,16 @@ pub enum Feature {
 
 impl Feature {
     /// All of them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 11] = [
         Self::Ext,
         Self::Tracing,
+        Self::SleepableTracing,
         Self::Kprobe,
         Self::PerfLink,
         Self::Tcx,
         Self::XdpFrags,
         Self::Kfunc,
+        Self::KallsymsAll,
         Self::BloomFilter,
         Self::XdpLoader,
     ];
@@ -77,11 +83,15 @@ impl Feature {
         match self {
             Self::Ext => ProgramType::Ext.is_supported().unwrap_or(false),
             Self::Tracing => ProgramType::Tracing.is_supported().unwrap_or(false),
+            Self::SleepableTracing => {
+                Self::Tracing.is_present() && has_symbol("btf_kfunc_is_modify_return")
+            }
             Self::Kprobe => Path::new("/sys/bus/event_source/devices/kprobe").exists(),
             Self::PerfLink => has_symbol("bpf_perf_link_attach"),
             Self::Tcx => has_symbol("tcx_link_attach"),
             Self::XdpFrags => has_symbol("bpf_xdp_get_buff_len"),
             Self::Kfunc => has_symbol("bpf_rdonly_cast"),
+            Self::KallsymsAll => has_symbol("bpf_prog_active"),
             Self::BloomFilter => has_symbol("bloom_map_alloc"),
             Self::XdpLoader => Self::Ext.is_present() && Self::PerfLink.is_present(),
         }
@@ -143,6 +153,26 @@ const LACKS: &[(Lane, Feature, &str)] = &[
         Lane::V5_10,
         Feature::XdpLoader,
         "Debian's libxdp gets EINVAL on its veth",
+    ),
+    (
+        Lane::Host,
+        Feature::SleepableTracing,
+        "refuses BPF_PROG_TYPE_TRACING with EPERM",
+    ),
+    (
+        Lane::V6_1,
+        Feature::SleepableTracing,
+        "its test functions let programs sleep from 6.3 on",
+    ),
+    (
+        Lane::V5_10,
+        Feature::SleepableTracing,
+        "its test functions let programs sleep from 6.3 on",
+    ),
+    (
+        Lane::Host,
+        Feature::KallsymsAll,
+        "is built without CONFIG_KALLSYMS_ALL",
     ),
 ];
 

@@ -46,7 +46,7 @@ impl Veth {
         near(&|| {
             batch(&format!(
                 "link add {name} numtxqueues 1 numrxqueues 1 address 02:00:00:00:{k:02x}:01 \
-                 type veth peer name {peer} netns {netns} address 02:00:00:00:{k:02x}:02\n\
+                 type veth peer name {peer} numtxqueues 1 numrxqueues 1 netns {netns} address 02:00:00:00:{k:02x}:02\n\
                  address add 10.200.{k}.1/24 dev {name}\n\
                  link set {name} up\n\
                  neigh replace 10.200.{k}.2 lladdr 02:00:00:00:{k:02x}:02 dev {name} nud permanent\n"

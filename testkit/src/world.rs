@@ -51,11 +51,20 @@ impl World {
         Self(all)
     }
 
-    /// What came (`+`), went (`-`) or is another (`~`), a line each.
-    pub fn diff(&self, after: &Self) -> Vec<String> {
+    /// What came (`+`), went (`-`) or is another (`~`), a line each. Programs, maps and links that
+    /// were there `at_first`, when the sandbox was made, belong to others and may go: those of the
+    /// last test, whose namespaces the kernel takes apart at its leisure.
+    pub fn diff(&self, after: &Self, at_first: &Self) -> Vec<String> {
+        let of_others = |name: &str| {
+            let has_id = ["program ", "map ", "link "]
+                .iter()
+                .any(|kind| name.starts_with(kind));
+            has_id && at_first.0.contains_key(name)
+        };
         let mut lines = Vec::new();
         for (name, what) in &self.0 {
             match after.0.get(name) {
+                None if of_others(name) => {}
                 None => lines.push(format!("- {name}: {what}")),
                 Some(now) if now != what => lines.push(format!("~ {name}: {what} -> {now}")),
                 Some(_) => {}
@@ -72,10 +81,10 @@ impl World {
     /// Fails with the differences to what is there now. The kernel frees programs and maps some
     /// time after their last user is gone, so a difference counts only when it stays.
     #[track_caller]
-    pub fn assert_same(&self, when: &str) {
+    pub fn assert_same(&self, at_first: &Self, when: &str) {
         let end = Instant::now() + Duration::from_secs(4);
         loop {
-            let diff = self.diff(&Self::now());
+            let diff = self.diff(&Self::now(), at_first);
             if diff.is_empty() {
                 return;
             }

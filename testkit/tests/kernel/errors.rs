@@ -332,8 +332,14 @@ fn without_privilege() {
     sandbox.unchanged(|| {
         as_nobody(&load.args()).fails(1, &["root"]);
         no_caps(&load.args()).fails(1, &["CAP_BPF"]);
-        as_nobody(&["list".into()]).fails(1, &["root"]);
     });
+    let id = sandbox.load(&load);
+    sandbox.unchanged(|| {
+        as_nobody(&["list".into()]).fails(1, &["root"]);
+        as_nobody(&["get".into(), id.to_string()]).fails(1, &["root"]);
+        as_nobody(&["unload".into(), id.to_string()]).fails(1, &["root"]);
+    });
+    assert_eq!(veth.ingress(3), 3);
 }
 
 #[test]

@@ -12,13 +12,11 @@ use testkit::{Feature, Load, Sandbox, Veth, World, object, wait_until};
 use crate::support::{Killed, egress, ingress, tc, xdp};
 
 /// Every `fault::point` of the sources.
-const POINTS: [&str; 13] = [
+const POINTS: [&str; 11] = [
     "load.loaded",
     "load.program-pinned",
     "load.maps-pinned",
     "load.attached",
-    "load.committed",
-    "unload.committed",
     "chain.clsact-made",
     "chain.member-attached",
     "chain.assembled",
@@ -192,32 +190,32 @@ fn interrupted_unload(
 
 #[test]
 fn killed_while_loading_programs() {
-    at_points("abort", &POINTS[..5]);
+    at_points("abort", &POINTS[..4]);
 }
 
 #[test]
 fn killed_while_changing_a_chain() {
-    at_points("abort", &POINTS[6..12]);
+    at_points("abort", &POINTS[4..10]);
 }
 
 #[test]
 fn killed_while_committing() {
-    at_points("abort", &["unload.committed", "state.written"]);
+    at_points("abort", &["state.written"]);
 }
 
 #[test]
 fn failed_while_loading_programs() {
-    at_points("fail", &POINTS[..5]);
+    at_points("fail", &POINTS[..4]);
 }
 
 #[test]
 fn failed_while_changing_a_chain() {
-    at_points("fail", &POINTS[6..12]);
+    at_points("fail", &POINTS[4..10]);
 }
 
 #[test]
 fn failed_while_committing() {
-    at_points("fail", &["unload.committed", "state.written"]);
+    at_points("fail", &["state.written"]);
 }
 
 /// A load that fails before it is committed leaves the world as it was, without any help.
@@ -246,7 +244,10 @@ fn a_failed_load_leaves_nothing() {
         for point in before {
             let world = World::now();
             if interrupted(&sandbox, point, "fail", &scene.subject.args()) {
-                world.assert_same(&format!("after a load of {} failed at {point}", scene.name));
+                sandbox.assert_same(
+                    &world,
+                    &format!("after a load of {} failed at {point}", scene.name),
+                );
                 assert_eq!(sandbox.ids(), resident);
             } else {
                 // This kind has no such step.
@@ -267,7 +268,7 @@ fn stopped_in_the_middle() {
     let sandbox = Sandbox::new();
     let (one, two) = (sandbox.veth(), sandbox.veth());
     let id = sandbox.load(&xdp("pass").xdp(&one.name));
-    for point in ["load.loaded", "load.attached", "state.written"] {
+    for point in ["load.loaded", "chain.swapped", "state.written"] {
         let mut command = sandbox.command(tc("ok").tc("ingress", &two.name).args());
         let child = command
             .env("BPFMAN_FAULT", format!("{point}:stop"))

@@ -97,10 +97,7 @@ fn co_re_that_the_kernel_cannot_satisfy() {
 
 #[test]
 fn a_weak_kfunc_that_no_kernel_has() {
-    assert_eq!(
-        seven_packets(&object("kfunc").name("kfunc_weak"), "counter"),
-        7
-    );
+    assert_eq!(seven_packets(&object("kfunc_weak"), "counter"), 7);
 }
 
 #[test]
@@ -109,8 +106,12 @@ fn kfuncs() {
         return;
     };
     let veth = sandbox.veth();
-    let xdp = sandbox.load(&object("kfunc").name("kfunc_xdp").xdp(&veth.name));
-    let tc = sandbox.load(&object("kfunc").name("kfunc_tc").tc("ingress", &veth.name));
+    let xdp = sandbox.load(&object("kfunc_net").name("kfunc_xdp").xdp(&veth.name));
+    let tc = sandbox.load(
+        &object("kfunc_net")
+            .name("kfunc_tc")
+            .tc("ingress", &veth.name),
+    );
     assert_eq!(ingress(&sandbox, &veth, 7, &[xdp, tc]), (vec![7, 7], 7));
 }
 
@@ -119,9 +120,7 @@ fn kfuncs_in_a_tracing_program() {
     let Some(sandbox) = Sandbox::requiring(&[Feature::Kfunc, Feature::Tracing]) else {
         return;
     };
-    let load = object("kfunc")
-        .name("kfunc_fentry")
-        .attach(&["fentry", "-f", "do_unlinkat"]);
+    let load = object("kfunc").attach(&["fentry", "-f", "do_unlinkat"]);
     let id = sandbox.load(&load);
     fs::write("/run/gone", "").unwrap();
     fs::remove_file("/run/gone").unwrap();
@@ -143,17 +142,51 @@ fn kernel_symbols() {
     let Some(sandbox) = Sandbox::requiring(&[Feature::PerfLink]) else {
         return;
     };
-    let load = object("ksym").attach(&["tracepoint", "-t", "syscalls/sys_enter_openat"]);
-    let id = sandbox.load(&load);
+    let attach = ["tracepoint", "-t", "syscalls/sys_enter_openat"];
+    let id = sandbox.load(&object("ksym").attach(&attach));
     fs::read("/proc/self/comm").unwrap();
     let symbols = fs::read_to_string("/proc/kallsyms").unwrap();
     let line = symbols
         .lines()
-        .find(|line| line.ends_with(" bpf_link_fops"))
+        .find(|line| line.ends_with(" bpf_prog_put"))
         .unwrap();
     let address = u64::from_str_radix(line.split(' ').next().unwrap(), 16).unwrap();
     assert_eq!(sandbox.count(id, "address"), address);
+}
+
+#[test]
+fn a_variable_of_the_kernel() {
+    let needed = [Feature::PerfLink, Feature::KallsymsAll];
+    let Some(sandbox) = Sandbox::requiring(&needed) else {
+        return;
+    };
+    let attach = ["tracepoint", "-t", "syscalls/sys_enter_openat"];
+    let id = sandbox.load(&object("ksym_typed").attach(&attach));
+    fs::read("/proc/self/comm").unwrap();
     assert!(sandbox.count(id, "active") >= 1);
+}
+
+#[test]
+fn a_sibling_that_needs_a_missing_kfunc_is_no_obstacle() {
+    assert_eq!(
+        seven_packets(&object("kfunc_sibling").name("good"), "counter"),
+        7
+    );
+}
+
+/// Every way in which a program reaches a map: each gets the maps that it uses, made and pinned.
+#[test]
+fn old_and_new_map_definitions_in_one_object() {
+    let sandbox = Sandbox::new();
+    let veth = sandbox.veth();
+    let id = sandbox.load(&object("old_maps_mixed").name("use_all").xdp(&veth.name));
+    assert_eq!(veth.ingress(7), 7);
+    let pins = fs::read_dir(sandbox.map(id, "")).unwrap();
+    let mut pins: Vec<String> = pins
+        .map(|pin| pin.unwrap().file_name().into_string().unwrap())
+        .collect();
+    pins.sort_unstable();
+    assert_eq!(pins, ["first", "lone", "modern", "second", "visible"]);
 }
 
 #[test]

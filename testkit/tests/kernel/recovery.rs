@@ -10,10 +10,18 @@ fn state(sandbox: &Sandbox) -> PathBuf {
     sandbox.runtime_dir().join("state.json")
 }
 
-/// Unloads a program whose place is gone: a warning may be said, and that is all.
+/// Unloads those of the programs, whose place is gone, that `list` still shows, in one command: a
+/// warning may be said, and that is all.
 #[track_caller]
-fn unload_orphan(sandbox: &Sandbox, id: u32) {
-    assert_eq!(sandbox.bpfman(["unload", &id.to_string()]).ok(), "");
+fn unload_orphans(sandbox: &Sandbox, ids: &[u32]) {
+    let shown = sandbox.ids().into_iter().filter(|id| ids.contains(id));
+    let shown: Vec<String> = shown.map(|id| id.to_string()).collect();
+    if !shown.is_empty() {
+        let words = std::iter::once("unload").chain(shown.iter().map(String::as_str));
+        assert_eq!(sandbox.bpfman(words).ok(), "");
+    }
+    let left = sandbox.ids();
+    assert!(ids.iter().all(|id| !left.contains(id)), "{left:?}");
 }
 
 /// A program of each kind that this kernel runs.
@@ -87,10 +95,7 @@ fn a_deleted_interface() {
     let gone = some_of_each(&sandbox, &veth);
     let stays = sandbox.load(&xdp("pass").xdp(&other.name));
     tool("ip", &["link", "del", &veth.name]).ok();
-    sandbox.list(&[]);
-    for id in &gone {
-        unload_orphan(&sandbox, *id);
-    }
+    unload_orphans(&sandbox, &gone);
     assert_eq!(sandbox.ids(), [stays]);
     assert_eq!(ingress(&sandbox, &other, 5, &[stays]), (vec![5], 5));
 }
@@ -146,10 +151,7 @@ fn a_deleted_namespace() {
     let stays = sandbox.load(&xdp("pass").xdp(&other.name));
     drop(veth);
     tool("ip", &["netns", "del", "there"]).ok();
-    sandbox.list(&[]);
-    for id in gone {
-        unload_orphan(&sandbox, id);
-    }
+    unload_orphans(&sandbox, &gone);
     assert_eq!(sandbox.ids(), [stays]);
 }
 
@@ -180,8 +182,7 @@ fn a_moved_interface() {
     let id = sandbox.load(&xdp("pass").xdp(&veth.name));
     sandbox.netns("there");
     tool("ip", &["link", "set", &veth.name, "netns", "there"]).ok();
-    sandbox.list(&[]);
-    unload_orphan(&sandbox, id);
+    unload_orphans(&sandbox, &[id]);
     assert_eq!(sandbox.ids(), [0; 0]);
 }
 
@@ -192,7 +193,7 @@ fn an_xdp_program_that_somebody_detached() {
     let gone = sandbox.load(&xdp("pass").xdp(&veth.name));
     tool("ip", &["link", "set", "dev", &veth.name, "xdp", "off"]).ok();
     assert_eq!(veth.ingress(5), 5);
-    unload_orphan(&sandbox, gone);
+    unload_orphans(&sandbox, &[gone]);
     let gone = sandbox.load(&xdp("drop").xdp(&veth.name));
     tool("ip", &["link", "set", "dev", &veth.name, "xdp", "off"]).ok();
     let id = sandbox.load(&xdp("pass").xdp(&veth.name));
@@ -228,7 +229,7 @@ fn a_tc_program_that_somebody_detached() {
     assert_eq!(veth.ingress(5), 0);
     detach();
     assert_eq!(veth.ingress(5), 5);
-    unload_orphan(&sandbox, gone);
+    unload_orphans(&sandbox, &[gone]);
     sandbox.load(&tc("shot").tc("ingress", &veth.name));
     detach();
     let id = sandbox.load(&tc("ok").tc("ingress", &veth.name));
@@ -243,10 +244,7 @@ fn pins_that_somebody_removed() {
     for dir in ["progs", "links", "maps"] {
         let ids = some_of_each(&sandbox, &veth);
         fs::remove_dir_all(format!("/run/bpfman/fs/{dir}")).unwrap();
-        sandbox.list(&[]);
-        for id in ids {
-            unload_orphan(&sandbox, id);
-        }
+        unload_orphans(&sandbox, &ids);
         assert_eq!(sandbox.ids(), [0; 0], "{dir}");
         assert_eq!((veth.ingress(3), veth.egress(3)), (3, 3), "{dir}");
     }
