@@ -96,6 +96,7 @@ impl Sandbox {
         command
             .args(args)
             .env_remove("BPFMAN_FAULT")
+            .env("BPFMAN_CONFIG", CONFIG)
             .env("TZ", "UTC");
         command
     }
@@ -190,18 +191,12 @@ impl Sandbox {
         fs::write(CONFIG, text).unwrap();
     }
 
-    /// The world must be what it was.
-    #[track_caller]
-    pub fn assert_same(&self, world: &World, when: &str) {
-        world.assert_same(&self.before, when);
-    }
-
     /// The closure must leave programs, maps, links, pins and interfaces as they are.
     #[track_caller]
     pub fn unchanged<T>(&self, work: impl FnOnce() -> T) -> T {
         let before = World::now();
         let answer = work();
-        before.assert_same(&self.before, "after what should change nothing");
+        before.assert_same("after what should change nothing");
         answer
     }
 }
@@ -210,7 +205,7 @@ impl Drop for Sandbox {
     fn drop(&mut self) {
         if thread::panicking() {
             eprintln!("{} failed; what differs from its start:", test_name());
-            for line in self.before.diff(&World::now(), &self.before) {
+            for line in self.before.diff(&World::now()) {
                 eprintln!("{line}");
             }
             return;
@@ -220,10 +215,8 @@ impl Drop for Sandbox {
             self.bpfman(std::iter::once("unload").chain(ids.iter().map(String::as_str)))
                 .ok();
         }
-        self.before.assert_same(
-            &self.before,
-            "at the end of the test, with everything unloaded",
-        );
+        self.before
+            .assert_same("at the end of the test, with everything unloaded");
     }
 }
 

@@ -51,20 +51,21 @@ impl World {
         Self(all)
     }
 
-    /// What came (`+`), went (`-`) or is another (`~`), a line each. Programs, maps and links that
-    /// were there `at_first`, when the sandbox was made, belong to others and may go: those of the
-    /// last test, whose namespaces the kernel takes apart at its leisure.
-    pub fn diff(&self, after: &Self, at_first: &Self) -> Vec<String> {
-        let of_others = |name: &str| {
-            let has_id = ["program ", "map ", "link "]
+    /// What came (`+`), went (`-`) or is another (`~`), a line each.
+    ///
+    /// Programs, maps and links that went are left out: the kernel takes apart at its leisure what
+    /// an earlier test or command left, and whatever matters of those that a test made has a pin
+    /// or an attachment as well.
+    pub fn diff(&self, after: &Self) -> Vec<String> {
+        let has_id = |name: &str| {
+            ["program ", "map ", "link "]
                 .iter()
-                .any(|kind| name.starts_with(kind));
-            has_id && at_first.0.contains_key(name)
+                .any(|kind| name.starts_with(kind))
         };
         let mut lines = Vec::new();
         for (name, what) in &self.0 {
             match after.0.get(name) {
-                None if of_others(name) => {}
+                None if has_id(name) => {}
                 None => lines.push(format!("- {name}: {what}")),
                 Some(now) if now != what => lines.push(format!("~ {name}: {what} -> {now}")),
                 Some(_) => {}
@@ -81,10 +82,10 @@ impl World {
     /// Fails with the differences to what is there now. The kernel frees programs and maps some
     /// time after their last user is gone, so a difference counts only when it stays.
     #[track_caller]
-    pub fn assert_same(&self, at_first: &Self, when: &str) {
+    pub fn assert_same(&self, when: &str) {
         let end = Instant::now() + Duration::from_secs(4);
         loop {
-            let diff = self.diff(&Self::now(), at_first);
+            let diff = self.diff(&Self::now());
             if diff.is_empty() {
                 return;
             }

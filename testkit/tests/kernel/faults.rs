@@ -244,10 +244,7 @@ fn a_failed_load_leaves_nothing() {
         for point in before {
             let world = World::now();
             if interrupted(&sandbox, point, "fail", &scene.subject.args()) {
-                sandbox.assert_same(
-                    &world,
-                    &format!("after a load of {} failed at {point}", scene.name),
-                );
+                world.assert_same(&format!("after a load of {} failed at {point}", scene.name));
                 assert_eq!(sandbox.ids(), resident);
             } else {
                 // This kind has no such step.

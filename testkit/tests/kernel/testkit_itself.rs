@@ -24,7 +24,7 @@ fn a_qdisc_that_stays_is_a_leak() {
     let text = leak.downcast::<String>().unwrap();
     assert!(text.contains("+ qdisc /bm0 clsact"), "{text}");
     tool("tc", &["qdisc", "del", "dev", &veth.name, "clsact"]).ok();
-    assert_eq!(before.diff(&World::now(), &before), Vec::<String>::new());
+    assert_eq!(before.diff(&World::now()), Vec::<String>::new());
 }
 
 #[test]
@@ -52,7 +52,7 @@ fn a_pin_that_stays_is_a_leak() {
         .collect::<Vec<_>>(),
     )
     .ok();
-    let diff = before.diff(&World::now(), &before);
+    let diff = before.diff(&World::now());
     assert!(
         diff.iter()
             .any(|line| line.starts_with("+ pin /sys/fs/bpf/x")),
