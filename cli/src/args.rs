@@ -108,8 +108,8 @@ impl Globals {
     }
 
     /// Opens the manager.
-    pub(crate) fn open(&self) -> Result<Manager, Failure> {
-        Manager::open(self.options()).map_err(|error| Failure::of("cannot start", error))
+    pub(crate) fn open(&self) -> Manager {
+        Manager::new(self.options())
     }
 }
 

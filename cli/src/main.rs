@@ -30,11 +30,11 @@ fn main() -> ExitCode {
 
 fn run(cli: &Cli) -> Result<(), Failure> {
     logger::start(cli.globals.verbose, cli.globals.quiet);
-    let open = || cli.globals.open();
+    let manager = cli.globals.open();
     match &cli.command {
-        Command::Load(args) => load::run(args, open),
-        Command::Unload(args) => unload::run(args, open),
-        Command::List(args) => list::run(args, open),
-        Command::Get(args) => get::run(args, open),
+        Command::Load(args) => load::run(args, &manager),
+        Command::Unload(args) => unload::run(args, &manager),
+        Command::List(args) => list::run(args, &manager),
+        Command::Get(args) => get::run(args, &manager),
     }
 }

@@ -12,7 +12,8 @@ use kernel::{
 use model::{Attach, Chain, Direction, Member, NetAttach, Place, ProgramId, Record};
 
 use crate::{
-    Error, Manager, Result,
+    Error, Result,
+    config::Config as Settings,
     load::{self, Attached},
     pending::Pending,
     plan::{Plan, Shared},
@@ -27,6 +28,9 @@ pub(crate) struct Retire {
     old: Option<ProgramId>,
     /// The swap had to make a clsact qdisc.
     pub(crate) made_clsact: bool,
+    /// The note of the change stays, for the case that the state is damaged and the document
+    /// before it, which does not know the program, takes its place.
+    keep_note: bool,
 }
 
 impl Retire {
@@ -37,9 +41,13 @@ impl Retire {
             dismantle(&session.pins, hook.side, hook.place, old).map_err(Error::from)
         });
         let point = fault::point("chain.retired").map_err(kernel::Error::Fault);
-        let result = retired
-            .and(point.map_err(Error::from))
-            .and_then(|()| session.root.clear_pending());
+        let result = retired.and(point.map_err(Error::from)).and_then(|()| {
+            if self.keep_note {
+                Ok(())
+            } else {
+                session.root.clear_pending()
+            }
+        });
         if let Err(error) = result {
             log::warn!(
                 "cannot take the old chain of {} apart: {error}",
@@ -51,7 +59,7 @@ impl Retire {
 
 /// Loads a program and puts it into the chain of its hook.
 pub(crate) fn insert(
-    manager: &Manager,
+    config: &Settings,
     session: &Session,
     plan: &Plan<'_>,
     owner: Option<ProgramId>,
@@ -64,7 +72,7 @@ pub(crate) fn insert(
         .net()
         .ok_or(Error::Invalid("a chain needs an interface"))?;
     let hook = Rc::new(Hook::open(&session.pins, net, side, Access::Write)?);
-    let mode = manager.config.xdp_mode(&net.iface);
+    let mode = config.xdp_mode(&net.iface);
     let live = hook.live()?;
     let mut chain = members(session, &hook, &live, attach)?.map(Some);
     let position = chain
@@ -91,6 +99,7 @@ pub(crate) fn insert(
         session,
         hook: &hook,
         live,
+        coming: true,
         mode,
     };
     let new = dispatcher
@@ -106,6 +115,7 @@ pub(crate) fn insert(
     let retire = Retire {
         old: change.live.dispatcher(),
         made_clsact,
+        keep_note: true,
         hook: Rc::clone(&hook),
     };
     Ok(Attached {
@@ -233,6 +243,8 @@ struct Change<'a> {
     hook: &'a Rc<Hook>,
     /// What runs before it.
     live: Live,
+    /// A program comes; otherwise one goes.
+    coming: bool,
     mode: Option<kernel::XdpMode>,
 }
 
@@ -248,15 +260,14 @@ impl Change<'_> {
         undo: &mut Undo<'static>,
     ) -> Result<bool> {
         let (hook, mode) = (self.hook, self.mode);
-        let dispatchers = dispatcher
-            .into_iter()
-            .chain(self.live.dispatcher())
-            .collect();
         self.session.root.write_pending(&Pending {
+            boot_id: self.session.state.boot_id().to_owned(),
             program,
             attach: attach.clone(),
             place: hook.place,
-            dispatchers,
+            old: self.live.dispatcher(),
+            new: dispatcher,
+            coming: self.coming,
             made_clsact: new.is_some() && hook.lacks_clsact(&self.live)?,
         })?;
         let root = self.session.root.clone();
@@ -317,6 +328,7 @@ pub(crate) fn take_out(
         session,
         hook,
         live,
+        coming: false,
         mode: None,
     };
     let new = dispatcher.as_ref().map(|dispatcher| dispatcher.fd.as_fd());
@@ -331,6 +343,7 @@ pub(crate) fn take_out(
         hook: Rc::clone(hook),
         old,
         made_clsact: false,
+        keep_note: false,
     }))
 }
 

@@ -20,27 +20,28 @@ mod view;
 pub use error::{Error, ErrorKind, Result};
 pub use request::{ListFilter, LoadRequest, Options};
 
+use std::path::PathBuf;
+
 use kernel::PinTree;
 use model::{ProgramId, ProgramView, Summary};
 
-use config::Config;
 use state::Root;
 
 /// The one way from request to kernel.
 #[derive(Debug)]
 pub struct Manager {
-    config: Config,
+    config: PathBuf,
     root: Root,
 }
 
 impl Manager {
-    /// Reads the configuration and touches nothing else.
-    pub fn open(options: Options) -> Result<Self> {
-        let config = Config::read(&options.config)?;
-        Ok(Self {
-            config,
+    /// Touches nothing yet. Only a load reads the configuration: whatever is wrong with that file
+    /// never stands in the way of looking or unloading.
+    pub fn new(options: Options) -> Self {
+        Self {
+            config: options.config,
             root: Root::new(options.runtime_dir),
-        })
+        }
     }
 
     /// Loads and attaches a program. On failure everything is as it was before.

@@ -6,6 +6,7 @@ use model::{Attach, Place, ProgramId, ProgramView};
 use crate::{
     Error, LoadRequest, Manager, Result,
     chain::{self, Retire},
+    config::Config,
     error::describe,
     pending,
     plan::{Plan, Shared},
@@ -23,12 +24,13 @@ pub(crate) struct Attached {
 
 /// parse ─► resolve ─► plan ─► load ─► attach or swap ─► commit ─► retire
 pub(crate) fn load(manager: &Manager, request: &LoadRequest) -> Result<ProgramView> {
+    let config = Config::read(&manager.config)?;
     let plan = Plan::make(request)?;
     let mut session = Session::begin(manager)?;
     let (owner, shared) = plan.shared(&session)?;
     let mut undo = Undo::default();
     let attached = match pending::side(&request.attach) {
-        Some(side) => chain::insert(manager, &session, &plan, owner, &shared, side, &mut undo),
+        Some(side) => chain::insert(&config, &session, &plan, owner, &shared, side, &mut undo),
         None => attach(&session, &plan, owner, &shared, &mut undo),
     }
     .map_err(|error| explain(error, &request.attach))?;

@@ -1,8 +1,8 @@
-//! What a command is about to change on a hook that outlives it.
+//! What the last command changed, or was about to change, on a hook.
 //!
 //! Links go away with the process that holds them until they are pinned; what is attached over
 //! netlink does not. Before such a step this note is written, and the next command that writes
-//! reads it when the step was never finished.
+//! takes the step back if it was never committed.
 
 use kernel::Side;
 use model::{Attach, Place, ProgramId};
@@ -11,14 +11,20 @@ use serde::{Deserialize, Serialize};
 /// A change of one hook.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Pending {
+    /// The boot in which it happened: ids and interfaces mean something else in another.
+    pub(crate) boot_id: String,
     /// The program that comes or goes.
     pub(crate) program: ProgramId,
     /// Its attach point, with the namespace by name.
     pub(crate) attach: Attach,
     /// The interface.
     pub(crate) place: Place,
-    /// The dispatchers before and after, where there are such.
-    pub(crate) dispatchers: Vec<ProgramId>,
+    /// The program comes; otherwise it goes.
+    pub(crate) coming: bool,
+    /// The dispatcher before, where there was one.
+    pub(crate) old: Option<ProgramId>,
+    /// The dispatcher after, where there is one.
+    pub(crate) new: Option<ProgramId>,
     /// It may make a clsact qdisc: there was no qdisc before.
     pub(crate) made_clsact: bool,
 }

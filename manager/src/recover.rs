@@ -26,6 +26,7 @@ pub(crate) fn run(session: &mut Session) -> Result<()> {
     if !gone.is_empty() {
         drop_records(session, &gone)?;
     }
+    name_again(session)?;
     remove_idle_clsact(session)?;
     remove_orphans(session)
 }
@@ -38,6 +39,14 @@ fn finish_pending(session: &mut Session) -> Result<()> {
     let (Some(side), Some(net)) = (pending::side(&pending.attach), pending.attach.net()) else {
         return session.root.clear_pending();
     };
+    if !session.state.is_of(&pending.boot_id) {
+        return session.root.clear_pending();
+    }
+    let apart = |dispatcher| dismantle(&session.pins, side, pending.place, dispatcher);
+    if session.state.programs.contains_key(&pending.program) && pending.coming {
+        // Committed; at most the old dispatcher is left. The note stays, see Retire.
+        return Ok(pending.old.map_or(Ok(()), apart)?);
+    }
     let mut running = None;
     if let Some(hook) = Hook::find(&session.pins, net, pending.place, side, Access::Write)? {
         let hook = Rc::new(hook);
@@ -46,12 +55,10 @@ fn finish_pending(session: &mut Session) -> Result<()> {
         }
         running = hook.live()?.dispatcher();
     }
-    for dispatcher in pending
-        .dispatchers
-        .iter()
-        .filter(|id| Some(**id) != running)
-    {
-        dismantle(&session.pins, side, pending.place, *dispatcher)?;
+    for dispatcher in pending.old.into_iter().chain(pending.new) {
+        if Some(dispatcher) != running {
+            apart(dispatcher)?;
+        }
     }
     session.root.clear_pending()
 }
@@ -86,7 +93,8 @@ fn gone(session: &Session) -> Result<BTreeSet<ProgramId>> {
     for record in session.state.programs.values() {
         let point = point(record);
         let chained = point.is_some_and(|(point, _)| !point.tcx);
-        if !pinned.contains(&record.id) || !chained && !linked.contains(&record.id) {
+        let alive = pinned.contains(&record.id) || kernel::program_alive(record.id);
+        if !alive || !chained && !linked.contains(&record.id) {
             gone.insert(record.id);
         } else if let Some(point) = point {
             points.entry(point).or_default().push(record);
@@ -186,6 +194,19 @@ fn sweep(session: &Session, record: &Record) -> Result<()> {
         None => true,
     };
     Ok(kernel::sweep(&session.pins, side, place, record.id, idle)?)
+}
+
+/// Programs that still run, but whose pin somebody removed.
+fn name_again(session: &Session) -> Result<()> {
+    let pinned: BTreeSet<_> = session.pins.programs()?.into_iter().collect();
+    let nameless = |id: &&ProgramId| !pinned.contains(id);
+    for id in session.state.programs.keys().filter(nameless) {
+        if let Some(program) = kernel::program(*id)? {
+            log::warn!("the pin of program {id} was removed: pinned again");
+            PinTree::pin(&program.fd, &session.pins.program(*id))?;
+        }
+    }
+    Ok(())
 }
 
 /// clsact qdiscs of ours that hold nothing of ours any more.

@@ -55,6 +55,11 @@ impl State {
         self.boot_id == boot_id
     }
 
+    /// The boot whose kernel objects it describes.
+    pub(crate) fn boot_id(&self) -> &str {
+        &self.boot_id
+    }
+
     /// All programs that use the maps which `owner` made.
     pub(crate) fn users_of(&self, owner: ProgramId) -> impl Iterator<Item = ProgramId> {
         self.programs
@@ -156,10 +161,17 @@ impl Root {
 
     /// Puts a new document in the place of the old one: this is what commits a change.
     pub(crate) fn write(&self, state: &State) -> Result<()> {
-        let (document, previous) = (self.document(), self.previous());
         let bytes = serde_json::to_vec(state).map_err(|source| Error::Encode { source })?;
         let temporary = self.0.join("state.json.new");
-        write_synced(&temporary, &bytes).map_err(Error::file("write", &temporary))?;
+        self.replace(&temporary, &bytes).inspect_err(|_| {
+            // The next one overwrites it anyway.
+            let _ = fs::remove_file(&temporary);
+        })
+    }
+
+    fn replace(&self, temporary: &Path, bytes: &[u8]) -> Result<()> {
+        let (document, previous) = (self.document(), self.previous());
+        write_synced(temporary, bytes).map_err(Error::file("write", temporary))?;
         fault::point("state.written").map_err(|error| Error::from(kernel::Error::Fault(error)))?;
         // The old document keeps its name until the very last step.
         remove(&previous)?;
@@ -169,7 +181,7 @@ impl Root {
             }
             _ => {}
         }
-        fs::rename(&temporary, &document).map_err(Error::file("replace", &document))
+        fs::rename(temporary, &document).map_err(Error::file("replace", &document))
     }
 
     /// Puts a document that cannot be read aside.

@@ -32,8 +32,8 @@ pub(crate) struct Get {
 }
 
 /// Shows one program.
-pub(crate) fn run(args: &Get, open: impl Fn() -> Result<Manager, Failure>) -> Result<(), Failure> {
-    let view = open()?
+pub(crate) fn run(args: &Get, manager: &Manager) -> Result<(), Failure> {
+    let view = manager
         .get(args.id)
         .map_err(|error| Failure::of(format!("cannot get {}", args.id), error))?;
     output::program(&view, args.output.format)?;

@@ -74,9 +74,9 @@ impl List {
 }
 
 /// Lists programs.
-pub(crate) fn run(args: &List, open: impl Fn() -> Result<Manager, Failure>) -> Result<(), Failure> {
+pub(crate) fn run(args: &List, manager: &Manager) -> Result<(), Failure> {
     let filter = args.filter()?;
-    let programs = open()?
+    let programs = manager
         .list(&filter)
         .map_err(|error| Failure::of("cannot list programs", error))?;
     output::list(&programs, args.output.format)?;

@@ -33,10 +33,7 @@ pub(crate) struct Unload {
 }
 
 /// Unloads each program once, in the order given.
-pub(crate) fn run(
-    args: &Unload,
-    open: impl Fn() -> Result<Manager, Failure>,
-) -> Result<(), Failure> {
+pub(crate) fn run(args: &Unload, manager: &Manager) -> Result<(), Failure> {
     let mut seen = BTreeSet::new();
     let ids: Vec<ProgramId> = args
         .ids
@@ -44,7 +41,7 @@ pub(crate) fn run(
         .copied()
         .filter(|id| seen.insert(*id))
         .collect();
-    let failed = open()?
+    let failed = manager
         .unload(&ids)
         .map_err(|error| Failure::of("cannot unload", error))?;
     let failures: Vec<Failure> = failed

@@ -55,10 +55,7 @@ impl LoadFile {
 }
 
 /// Loads a program from a file.
-pub(super) fn run(
-    args: &LoadFile,
-    open: impl Fn() -> Result<Manager, Failure>,
-) -> Result<(), Failure> {
+pub(super) fn run(args: &LoadFile, manager: &Manager) -> Result<(), Failure> {
     let request = args.request()?;
-    args.common.load(&open()?, &request)
+    args.common.load(manager, &request)
 }

@@ -135,8 +135,8 @@ fn doing(request: &LoadRequest) -> String {
 }
 
 /// Loads one program.
-pub(crate) fn run(args: &Load, open: impl Fn() -> Result<Manager, Failure>) -> Result<(), Failure> {
+pub(crate) fn run(args: &Load, manager: &Manager) -> Result<(), Failure> {
     match &args.from {
-        From::File(args) => file::run(args, open),
+        From::File(args) => file::run(args, manager),
     }
 }
