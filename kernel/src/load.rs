@@ -177,6 +177,10 @@ fn choose(object: &mut OpenObject, spec: &Spec<'_>) -> Result<()> {
         program.set_autoload(chosen || called);
         if chosen {
             assume(&mut program, spec)?;
+        } else if called && !matches!(spec.role, Role::Xdp) {
+            // Since 6.18, and in stable kernels before it, all users of a program array must have
+            // the same attach type.
+            program.set_attach_type(NO_ATTACH_TYPE);
         }
     }
     Ok(())

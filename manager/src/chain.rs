@@ -91,29 +91,21 @@ pub(crate) fn insert(
         Err(error) => (alone(plan, shared, side, &live, error)?, None),
     };
     load::name(session, &loaded, owner, undo)?;
-    if let Some(dispatcher) = &dispatcher {
-        let programs = open_members(&chain.map(|program| program.unwrap_or(loaded.id)))?;
-        assemble(session, &hook, dispatcher, &programs, undo)?;
-    }
-    let change = Change {
-        session,
-        hook: &hook,
-        live,
-        coming: true,
-        mode,
+    let programs = match &dispatcher {
+        Some(_) => open_members(&chain.map(|program| program.unwrap_or(loaded.id)))?,
+        None => vec![loaded.fd],
     };
-    let new = dispatcher
-        .as_ref()
-        .map_or(&loaded.fd, |dispatcher| &dispatcher.fd);
-    let made_clsact = change.swap(
-        Some(new.as_fd()),
-        dispatcher.as_ref().map(|d| d.id),
+    let change = Change {
+        hook: &hook,
+        old: &live,
+        new: dispatcher.as_ref(),
+        coming: true,
+        program: loaded.id,
         attach,
-        loaded.id,
-        undo,
-    )?;
+    };
+    let made_clsact = change.apply(session, &programs, mode, undo)?;
     let retire = Retire {
-        old: change.live.dispatcher(),
+        old: live.dispatcher(),
         made_clsact,
         keep_note: true,
         hook: Rc::clone(&hook),
@@ -219,82 +211,105 @@ fn open_members(chain: &Chain<ProgramId>) -> Result<Vec<OwnedFd>> {
         .collect()
 }
 
-/// Attaches all programs to a new dispatcher and names them, to be taken back together.
-fn assemble(
-    session: &Session,
-    hook: &Hook,
-    dispatcher: &Dispatcher,
-    programs: &[OwnedFd],
-    undo: &mut Undo<'static>,
-) -> Result<()> {
-    let (pins, side, place, id) = (session.pins.clone(), hook.side, hook.place, dispatcher.id);
-    undo.push("take the new chain apart", move || {
-        dismantle(&pins, side, place, id)
-    });
-    let programs: Vec<BorrowedFd<'_>> = programs.iter().map(AsFd::as_fd).collect();
-    dispatcher.assemble(&hook.folder(id), &programs)?;
-    fault::point("chain.assembled").map_err(kernel::Error::Fault)?;
-    Ok(())
-}
-
 /// One change of one hook.
 struct Change<'a> {
-    session: &'a Session,
     hook: &'a Rc<Hook>,
     /// What runs before it.
-    live: Live,
-    /// A program comes; otherwise one goes.
+    old: &'a Live,
+    /// What runs after it; without one the only program, or nothing.
+    new: Option<&'a Dispatcher>,
+    /// The program that comes or goes.
+    program: ProgramId,
+    /// It comes; otherwise it goes.
     coming: bool,
-    mode: Option<kernel::XdpMode>,
+    attach: &'a Attach,
 }
 
 impl Change<'_> {
-    /// Puts `new` in the place of what runs, after a note for the case that this command is
-    /// killed. Answers true when it had to make a clsact qdisc.
-    fn swap(
+    /// Attaches the programs to the new dispatcher and puts it in the place of what runs, after a
+    /// note for the case that this command is killed. Answers true when it had to make a clsact
+    /// qdisc.
+    fn apply(
         &self,
-        new: Option<BorrowedFd<'_>>,
-        dispatcher: Option<ProgramId>,
-        attach: &Attach,
-        program: ProgramId,
+        session: &Session,
+        programs: &[OwnedFd],
+        mode: Option<kernel::XdpMode>,
         undo: &mut Undo<'static>,
     ) -> Result<bool> {
-        let (hook, mode) = (self.hook, self.mode);
-        self.session.root.write_pending(&Pending {
-            boot_id: self.session.state.boot_id().to_owned(),
-            program,
-            attach: attach.clone(),
-            place: hook.place,
-            old: self.live.dispatcher(),
-            new: dispatcher,
+        self.note(session, undo)?;
+        let new = match self.new {
+            Some(dispatcher) => {
+                self.assemble(session, dispatcher, programs, undo)?;
+                Some(dispatcher.fd.as_fd())
+            }
+            None => programs.first().map(AsFd::as_fd),
+        };
+        let made_clsact = self.hook.swap(self.old, new, mode)?;
+        self.push_swap_back(mode, made_clsact, undo)?;
+        fault::point("chain.swapped").map_err(kernel::Error::Fault)?;
+        Ok(made_clsact)
+    }
+
+    fn note(&self, session: &Session, undo: &mut Undo<'static>) -> Result<()> {
+        session.root.write_pending(&Pending {
+            boot_id: session.state.boot_id().to_owned(),
+            program: self.program,
+            attach: self.attach.clone(),
+            place: self.hook.place,
+            old: self.old.dispatcher(),
+            new: self.new.map(|dispatcher| dispatcher.id),
             coming: self.coming,
-            made_clsact: new.is_some() && hook.lacks_clsact(&self.live)?,
+            made_clsact: self.coming && self.hook.lacks_clsact(self.old)?,
         })?;
-        let root = self.session.root.clone();
+        let root = session.root.clone();
         undo.push("clear the note of the change", move || {
             root.clear_pending()
                 .map_err(|error| kernel::Error::Fault(std::io::Error::other(error)))
         });
         fault::point("chain.noted").map_err(kernel::Error::Fault)?;
-        let made_clsact = hook.swap(&self.live, new, mode)?;
-        let old = self
-            .live
-            .held_fd()
-            .map(|fd| fd.try_clone_to_owned())
-            .transpose();
-        let old = old.map_err(Error::file("keep", "the old chain"))?;
-        let back = Rc::clone(hook);
+        Ok(())
+    }
+
+    /// Attaches all programs to the new dispatcher and names them, to be taken back together.
+    fn assemble(
+        &self,
+        session: &Session,
+        dispatcher: &Dispatcher,
+        programs: &[OwnedFd],
+        undo: &mut Undo<'static>,
+    ) -> Result<()> {
+        let (hook, id) = (Rc::clone(self.hook), dispatcher.id);
+        let pins = session.pins.clone();
+        undo.push("take the new chain apart", move || {
+            dismantle(&pins, hook.side, hook.place, id)
+        });
+        let programs: Vec<BorrowedFd<'_>> = programs.iter().map(AsFd::as_fd).collect();
+        dispatcher.assemble(&self.hook.folder(id), &programs)?;
+        fault::point("chain.assembled").map_err(kernel::Error::Fault)?;
+        Ok(())
+    }
+
+    fn push_swap_back(
+        &self,
+        mode: Option<kernel::XdpMode>,
+        made_clsact: bool,
+        undo: &mut Undo<'static>,
+    ) -> Result<()> {
+        let old = self.old.held_fd().map(|fd| fd.try_clone_to_owned());
+        let old = old
+            .transpose()
+            .map_err(Error::file("keep", "the old chain"))?;
+        let hook = Rc::clone(self.hook);
         undo.push("put the old chain back", move || {
-            let now = back.live()?;
-            back.swap(&now, old.as_ref().map(AsFd::as_fd), mode)?;
+            let now = hook.live()?;
+            hook.swap(&now, old.as_ref().map(AsFd::as_fd), mode)?;
             if made_clsact {
-                back.remove_clsact()
+                hook.remove_clsact()
             } else {
                 Ok(())
             }
         });
-        fault::point("chain.swapped").map_err(kernel::Error::Fault)?;
-        Ok(made_clsact)
+        Ok(())
     }
 }
 
@@ -319,29 +334,20 @@ pub(crate) fn take_out(
     let dispatcher = if chain.is_empty() {
         None
     } else {
-        let dispatcher = Dispatcher::load(&Config::new(hook.format(&live)?, &chain))?;
-        assemble(session, hook, &dispatcher, &open_members(&chain)?, undo)?;
-        Some(dispatcher)
+        Some(Dispatcher::load(&Config::new(hook.format(&live)?, &chain))?)
     };
-    let old = live.dispatcher();
     let change = Change {
-        session,
         hook,
-        live,
+        old: &live,
+        new: dispatcher.as_ref(),
         coming: false,
-        mode: None,
-    };
-    let new = dispatcher.as_ref().map(|dispatcher| dispatcher.fd.as_fd());
-    change.swap(
-        new,
-        dispatcher.as_ref().map(|d| d.id),
-        attach,
         program,
-        undo,
-    )?;
+        attach,
+    };
+    change.apply(session, &open_members(&chain)?, None, undo)?;
     Ok(Some(Retire {
         hook: Rc::clone(hook),
-        old,
+        old: live.dispatcher(),
         made_clsact: false,
         keep_note: false,
     }))

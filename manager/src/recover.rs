@@ -178,7 +178,9 @@ fn drop_records(session: &mut Session, gone: &BTreeSet<ProgramId>) -> Result<()>
         session.state.programs.remove(id);
         session.dropped.insert(*id, record);
     }
-    session.root.write(&session.state)
+    session.root.write(&session.state)?;
+    // Both documents know, or both do not know, whatever the note speaks of.
+    session.root.clear_pending()
 }
 
 /// Takes away what is left of the chain that a dropped program was in.
