@@ -6,9 +6,9 @@ use testkit::{Feature, Sandbox, json, object, tool, xdp_loader};
 
 use crate::support::{ingress, positions, tc, xdp};
 
-/// Loads the object with xdp-loader, its maps pinned below `/sys/fs/bpf/<pins>`.
+/// Loads a program that counts with xdp-loader, its map pinned below `/sys/fs/bpf/<pins>`.
 fn foreign(iface: &str, priority: &str, pins: &str) {
-    let path = object("xdp_verdict").path;
+    let path = object("pin_by_name").path;
     let pins = format!("/sys/fs/bpf/{pins}");
     std::fs::create_dir_all(&pins).unwrap();
     let words = [
@@ -27,7 +27,10 @@ fn foreign(iface: &str, priority: &str, pins: &str) {
 
 /// What a program of xdp-loader counted.
 fn foreign_count(pins: &str) -> u64 {
-    testkit::maps::count(&Path::new("/sys/fs/bpf").join(pins).join("counter"), 0)
+    testkit::maps::count(
+        &Path::new("/sys/fs/bpf").join(pins).join("pinned_counter"),
+        0,
+    )
 }
 
 /// Their chain goes, and their maps with it.

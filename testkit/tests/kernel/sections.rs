@@ -238,16 +238,28 @@ fn tracing() {
         ("s_fentry_do_unlinkat", "fentry"),
         ("s_fexit", "fexit"),
         ("s_fexit_do_unlinkat", "fexit"),
-        ("s_fentry_s", "fentry.s"),
-        ("s_fentry_s_do_unlinkat", "fentry.s"),
-        ("s_fexit_s", "fexit.s"),
-        ("s_fexit_s_do_unlinkat", "fexit.s"),
     ];
     accepts(
         "sections_tracing",
         &programs,
         "tracing",
         &[Feature::Tracing],
+    );
+}
+
+#[test]
+fn sleepable_tracing() {
+    let programs = [
+        ("s_fentry_s", "fentry.s"),
+        ("s_fentry_s_bpf_fentry_test1", "fentry.s"),
+        ("s_fexit_s", "fexit.s"),
+        ("s_fexit_s_bpf_fentry_test1", "fexit.s"),
+    ];
+    accepts(
+        "sections_tracing",
+        &programs,
+        "tracing",
+        &[Feature::SleepableTracing],
     );
 }
 
