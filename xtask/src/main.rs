@@ -7,6 +7,7 @@
 )]
 
 mod apt;
+mod bench;
 mod bpf;
 mod cpio;
 mod demo;
@@ -44,6 +45,8 @@ enum Command {
     Test(test::Args),
     /// Run one command under another kernel, in QEMU
     Vm(vm::Args),
+    /// Measure load, list, chains and memory beside bpftool and xdp-loader
+    Bench(bench::Args),
     /// Compile the eBPF objects in bpf/
     Bpf {
         /// Change nothing; fail when a committed object is not what its source compiles to
@@ -65,6 +68,7 @@ fn main() -> ExitCode {
         Command::Demo(args) => demo::run(&args),
         Command::Test(args) => test::run(&args),
         Command::Vm(args) => vm::run(args),
+        Command::Bench(args) => bench::run(&args),
         Command::Bpf { check } => bpf::run(check).map(|()| ExitCode::SUCCESS),
         Command::GuestTests(args) => test::guest::run(&args).map(|()| ExitCode::SUCCESS),
     };

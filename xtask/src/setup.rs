@@ -27,6 +27,8 @@ pub(crate) enum Need {
     Vm,
     /// To compile the eBPF objects, which are committed.
     Bpf,
+    /// To measure.
+    Bench,
     /// To run tests at all: cargo-nextest.
     Nextest,
 }
@@ -70,6 +72,7 @@ const PACKAGES: &[(Need, &str, Proof)] = &[
     (Need::Vm, "bpftool", Proof::Program("bpftool")),
     (Need::Vm, "xdp-tools", Proof::Program("xdp-loader")),
     (Need::Vm, "ethtool", Proof::Program("ethtool")),
+    (Need::Bench, "time", Proof::File("/usr/bin/time")),
     (Need::Bpf, "clang-19", Proof::Program("clang-19")),
     (Need::Bpf, "llvm-19", Proof::Program("llvm-strip-19")),
     (
@@ -85,7 +88,13 @@ const QEMU_MAJOR: u32 = 8;
 
 /// Runs `cargo xtask setup`.
 pub(crate) fn run(args: &Args) -> Result<()> {
-    let all = [Need::Build, Need::Host, Need::Vm, Need::Nextest];
+    let all = [
+        Need::Build,
+        Need::Host,
+        Need::Vm,
+        Need::Bench,
+        Need::Nextest,
+    ];
     if !args.check {
         return ensure(&all).inspect(|()| println!("everything is there"));
     }

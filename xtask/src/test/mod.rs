@@ -1,6 +1,6 @@
 //! `cargo xtask test`: everything that has to hold before a change lands.
 
-mod build;
+pub(crate) mod build;
 mod checks;
 pub(crate) mod guest;
 mod lanes;

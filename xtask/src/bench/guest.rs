@@ -1,0 +1,154 @@
+//! Figures that need extension programs: chains beside libxdp's.
+
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+
+use super::Figure;
+use super::measure::{milliseconds, pair, time};
+use crate::sh;
+use crate::stage::{IFACE, ip, object};
+
+/// Fewer than on the host: an emulated processor takes its time.
+const RUNS: usize = 15;
+/// An interface of its own for the rival.
+const THEIRS: &str = "rival0";
+const SWAPS: &str = "swap::no_packet_passes_by_an_xdp_program";
+const LENGTHS: [usize; 4] = [1, 2, 5, 10];
+const REPEAT: &str = "20000";
+
+pub(super) fn figures(bpfman: &Path, tests: &Path) -> Result<Vec<Figure>> {
+    ip(&format!("link add {THEIRS} type veth peer name rival1"))?;
+    ip(&format!("link set {THEIRS} up"))?;
+    let mut figures = vec![load(bpfman)?];
+    for length in LENGTHS {
+        figures.push(per_packet(bpfman, length)?);
+    }
+    figures.push(swaps(bpfman, tests)?);
+    Ok(figures)
+}
+
+fn ours(bpfman: &Path, words: &str) -> Result<(Duration, String)> {
+    time(Command::new(bpfman).args(words.split_whitespace()))
+}
+
+fn theirs(words: &str) -> Result<Duration> {
+    Ok(time(Command::new("xdp-loader").args(words.split_whitespace()))?.0)
+}
+
+/// The second program of a chain, with the first one there.
+fn load(bpfman: &Path) -> Result<Figure> {
+    let object = object("xdp_pass");
+    let words = format!("load file -o id -p {object} xdp -i {IFACE} -p 50");
+    let rival = format!("load {THEIRS} {object}");
+    ours(bpfman, &words)?;
+    theirs(&rival)?;
+    let both = pair(
+        RUNS,
+        || {
+            let (took, id) = ours(bpfman, &words)?;
+            ours(bpfman, &format!("unload {id}"))?;
+            Ok(took)
+        },
+        || {
+            let took = theirs(&rival)?;
+            theirs(&format!("unload {THEIRS} --id {}", newest(THEIRS)?))?;
+            Ok(took)
+        },
+    )?;
+    clear(bpfman)?;
+    let value = format!(
+        "{} : {} = {:.2}",
+        milliseconds(both.ours),
+        milliseconds(both.theirs),
+        both.ratio()
+    );
+    let what = "load file … xdp into a chain : xdp-loader load";
+    Ok(Figure::new(what, value, "ratio 2", both.ratio() <= 2.0))
+}
+
+/// The extension program with the highest id: the one that `xdp-loader` has just loaded.
+fn newest(_iface: &str) -> Result<u64> {
+    let programs = sh::output(Command::new("bpftool").args(["-j", "prog", "show"]))?;
+    let programs: Vec<serde_json::Value> = serde_json::from_str(&programs)?;
+    let ids = programs
+        .iter()
+        .filter(|program| program["type"] == "ext")
+        .filter_map(|program| program["id"].as_u64());
+    ids.max().context("xdp-loader loaded no program")
+}
+
+/// Time for one packet through a chain of `length` passing programs, ours and libxdp's.
+fn per_packet(bpfman: &Path, length: usize) -> Result<Figure> {
+    let object = object("xdp_pass");
+    for _ in 0..length {
+        ours(
+            bpfman,
+            &format!("load file -o id -p {object} xdp -i {IFACE}"),
+        )?;
+        theirs(&format!("load {THEIRS} {object}"))?;
+    }
+    let (a, b) = (dispatcher(IFACE)?, dispatcher(THEIRS)?);
+    let both = pair(RUNS, || run_packet(a), || run_packet(b))?;
+    clear(bpfman)?;
+    let value = format!(
+        "{} ns : {} ns = {:.2}",
+        both.ours.as_nanos(),
+        both.theirs.as_nanos(),
+        both.ratio()
+    );
+    let what = format!("one packet through a chain of {length} : libxdp's");
+    // The emulated clock is coarse: 5 % is noise.
+    Ok(Figure::new(what, value, "ratio 1", both.ratio() <= 1.05))
+}
+
+fn dispatcher(iface: &str) -> Result<u64> {
+    let links = sh::output(Command::new("ip").args(["-j", "link", "show", "dev", iface]))?;
+    let links: serde_json::Value = serde_json::from_str(&links)?;
+    links[0]["xdp"]["prog"]["id"]
+        .as_u64()
+        .with_context(|| format!("{iface} runs no XDP program"))
+}
+
+/// BPF_PROG_TEST_RUN through bpftool, which prints the mean time of one run.
+fn run_packet(program: u64) -> Result<Duration> {
+    let packet = "/run/packet";
+    std::fs::write(packet, [0_u8; 64])?;
+    let id = program.to_string();
+    let words = [
+        "-j", "prog", "run", "id", &id, "data_in", packet, "repeat", REPEAT,
+    ];
+    let told: serde_json::Value =
+        serde_json::from_str(&sh::output(Command::new("bpftool").args(words))?)?;
+    let nanos = told["duration"]
+        .as_u64()
+        .context("bpftool told no duration")?;
+    Ok(Duration::from_nanos(nanos))
+}
+
+fn clear(bpfman: &Path) -> Result<()> {
+    let ids = ours(bpfman, "list -o id")?.1.replace('\n', " ");
+    ours(bpfman, &format!("unload {ids}"))?;
+    theirs(&format!("unload {THEIRS} --all")).map(drop)
+}
+
+/// The test counts packets that a program in the chain did not see; it fails on the first.
+fn swaps(bpfman: &Path, tests: &Path) -> Result<Figure> {
+    let run = Command::new(tests)
+        .env("BPFMAN_BIN", bpfman)
+        .args(["--exact", SWAPS, "--nocapture", "--test-threads", "1"])
+        .output()
+        .context("start the kernel tests")?;
+    let told = String::from_utf8_lossy(&run.stderr).into_owned();
+    let told = told.lines().find(|line| line.contains("packets over"));
+    ensure!(run.status.success(), "{SWAPS} failed: {told:?}");
+    let value = format!("0 ({})", told.unwrap_or("no packets").trim());
+    Ok(Figure::new(
+        "packets that bypassed a program",
+        value,
+        "0",
+        told.is_some(),
+    ))
+}

@@ -1,0 +1,65 @@
+//! Medians of whole processes.
+
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::Result;
+
+use crate::sh;
+
+/// Medians of two rivals that took turns.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Pair {
+    pub(super) ours: Duration,
+    pub(super) theirs: Duration,
+}
+
+impl Pair {
+    pub(super) fn ratio(self) -> f64 {
+        self.ours.as_secs_f64() / self.theirs.as_secs_f64()
+    }
+}
+
+/// Runs both in turn and takes the median of each. Each answers the time that counts, so that what
+/// it cleans up afterwards does not.
+pub(super) fn pair(
+    runs: usize,
+    mut ours: impl FnMut() -> Result<Duration>,
+    mut theirs: impl FnMut() -> Result<Duration>,
+) -> Result<Pair> {
+    let (mut a, mut b) = (Vec::new(), Vec::new());
+    // The first round warms the caches.
+    for round in 0..=runs {
+        let times = (ours()?, theirs()?);
+        if round > 0 {
+            a.push(times.0);
+            b.push(times.1);
+        }
+    }
+    Ok(Pair {
+        ours: median(&mut a),
+        theirs: median(&mut b),
+    })
+}
+
+/// The median of some runs of one command.
+pub(super) fn alone(runs: usize, mut run: impl FnMut() -> Result<Duration>) -> Result<Duration> {
+    let mut times = (0..=runs).map(|_| run()).collect::<Result<Vec<_>>>()?;
+    Ok(median(&mut times[1..]))
+}
+
+/// Time from start to end of a command that must succeed, and what it printed.
+pub(super) fn time(command: &mut Command) -> Result<(Duration, String)> {
+    let start = std::time::Instant::now();
+    let output = sh::output(command)?;
+    Ok((start.elapsed(), output.trim().to_owned()))
+}
+
+pub(super) fn milliseconds(time: Duration) -> String {
+    format!("{:.2} ms", time.as_secs_f64() * 1e3)
+}
+
+fn median(times: &mut [Duration]) -> Duration {
+    times.sort_unstable();
+    times.get(times.len() / 2).copied().unwrap_or_default()
+}

@@ -1,0 +1,117 @@
+//! `cargo xtask bench`: what bpfman costs, beside the tools that can do the same.
+//!
+//! Each figure is the median of runs that alternate with their rival's, so that a machine that
+//! slows down slows both. `/run` is a tmpfs, as on real systems.
+
+mod guest;
+mod host;
+mod measure;
+
+use std::path::PathBuf;
+use std::process::{Command, ExitCode};
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+
+use crate::initramfs::Content;
+use crate::kernels::Version;
+use crate::setup::{self, Need};
+use crate::stage::{self, APART};
+use crate::vm::Run;
+use crate::{sh, test};
+
+/// Options of `cargo xtask bench`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Only what runs on this machine's kernel
+    #[arg(long)]
+    host_only: bool,
+    /// Measure this program, already in the namespaces of the bench
+    #[arg(long, hide = true)]
+    stage: Option<PathBuf>,
+    /// In a guest, with the kernel tests at this path
+    #[arg(long, hide = true)]
+    tests: Option<PathBuf>,
+}
+
+/// Runs `cargo xtask bench`.
+pub(crate) fn run(args: &Args) -> Result<ExitCode> {
+    match (&args.stage, &args.tests) {
+        (Some(bpfman), Some(tests)) => return measure(|| guest::figures(bpfman, tests)),
+        (Some(bpfman), None) => return measure(|| host::figures(bpfman)),
+        _ => {}
+    }
+    sh::need_root("loading eBPF programs")?;
+    setup::ensure(&[Need::Build, Need::Host, Need::Bench])?;
+    let bpfman = sh::step("build bpfman (release)", stage::release)?;
+    let path = bpfman.to_string_lossy().into_owned();
+    println!("On this machine's kernel, whole processes:\n");
+    let own = std::env::current_exe().context("find this program")?;
+    let mut here = Command::new(APART[0]);
+    here.args(&APART[1..])
+        .arg(own)
+        .args(["bench", "--stage", &path]);
+    ensure!(here.status()?.success(), "the bench failed on this kernel");
+    if args.host_only {
+        return Ok(ExitCode::SUCCESS);
+    }
+    setup::ensure(&[Need::Vm, Need::Nextest])?;
+    let tests = sh::step("build the kernel tests", test::build::all)?.tests;
+    println!("\nOn Debian's kernel 6.12 in QEMU:\n");
+    let words = tests.to_string_lossy().into_owned();
+    let bench = ["/init", "bench", "--stage", &path, "--tests", &words];
+    let mut run = Run::new(Version::V6_12, &[&APART[..], &bench].concat());
+    run.limit = Duration::from_mins(10);
+    run.content = Content {
+        programs: vec![bpfman, tests],
+        ..Content::default()
+    };
+    Ok(ExitCode::from(run.show(|_, _| Ok(()))?))
+}
+
+fn measure(figures: impl FnOnce() -> Result<Vec<Figure>>) -> Result<ExitCode> {
+    stage::enter()?;
+    stage::veth()?;
+    let figures = figures()?;
+    let width = figures.iter().map(|f| f.what.len()).max().unwrap_or(0);
+    let kept = figures.iter().all(|figure| figure.kept);
+    for Figure {
+        what,
+        value,
+        floor,
+        kept,
+    } in figures
+    {
+        let verdict = if kept { "" } else { "   MISSED" };
+        println!("{what:width$}  {value}   (floor: {floor}){verdict}");
+    }
+    Ok(if kept {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+/// One line of the report.
+struct Figure {
+    what: String,
+    value: String,
+    floor: &'static str,
+    kept: bool,
+}
+
+impl Figure {
+    fn new(
+        what: impl Into<String>,
+        value: impl Into<String>,
+        floor: &'static str,
+        kept: bool,
+    ) -> Self {
+        Self {
+            what: what.into(),
+            value: value.into(),
+            floor,
+            kept,
+        }
+    }
+}
