@@ -40,7 +40,7 @@ fn theirs(words: &str) -> Result<Duration> {
 
 /// The second program of a chain, with the first one there.
 fn load(bpfman: &Path) -> Result<Figure> {
-    let object = object("xdp_pass");
+    let object = object("examples/xdp_pass");
     let words = format!("load file -o id -p {object} xdp -i {IFACE} -p 50");
     let rival = format!("load {THEIRS} {object}");
     ours(bpfman, &words)?;
@@ -82,7 +82,7 @@ fn newest(_iface: &str) -> Result<u64> {
 
 /// Time for one packet through a chain of `length` passing programs, ours and libxdp's.
 fn per_packet(bpfman: &Path, length: usize) -> Result<Figure> {
-    let object = object("xdp_pass");
+    let object = object("examples/xdp_pass");
     for _ in 0..length {
         ours(
             bpfman,
