@@ -202,9 +202,17 @@ fn qdiscs(iface: &str) -> String {
 
 /// A filter of somebody else: a program that lets the packet go on.
 fn foreign_filter(iface: &str, side: &str) {
-    let path = tc("ok").path;
+    let path = testkit::example("tcx_counter").path;
     let pin = format!("/sys/fs/bpf/foreign-{side}");
-    tool("bpftool", &["prog", "load", path.to_str().unwrap(), &pin]).ok();
+    let words = [
+        "prog",
+        "load",
+        path.to_str().unwrap(),
+        &pin,
+        "type",
+        "classifier",
+    ];
+    tool("bpftool", &words).ok();
     let words = [
         "filter", "add", "dev", iface, side, "prio", "7", "bpf", "da", "pinned", &pin,
     ];
@@ -262,7 +270,7 @@ fn a_filter_that_came_later_keeps_our_clsact() {
     foreign_filter(&veth.name, "egress");
     sandbox.unload(id);
     let left = json("tc", &["-j", "filter", "show", "dev", &veth.name, "egress"]);
-    assert!(left.to_string().contains("foreign"), "{left}");
+    assert!(left.to_string().contains("tcx_stats"), "{left}");
     assert_eq!(veth.egress(5), 5);
     tool("tc", &["qdisc", "del", "dev", &veth.name, "clsact"]).ok();
 }
