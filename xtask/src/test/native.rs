@@ -41,12 +41,12 @@ fn count(lane: Lane, name: &str, built: &Built, filter: &[String]) -> Result<Tal
         .args(filter);
     match lane {
         Lane::Unit => {
-            command.args(["-E", "not binary(kernel)"]);
+            command.args(["-E", "not binary_id(bpfman-testkit::kernel)"]);
         }
         Lane::Host => {
             sh::need_root("the host lane")?;
             command
-                .args(["-E", "binary(kernel)"])
+                .args(["-E", "binary_id(bpfman-testkit::kernel)"])
                 .env("BPFMAN_BIN", &built.bpfman)
                 .env("BPFMAN_LANE", "host")
                 .env("BPFMAN_SKIPS", &skips);
