@@ -90,12 +90,15 @@ impl FromStr for Tracepoint {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let plain = |part: &str| {
             !part.is_empty()
-                && part.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-')
+                && part
+                    .bytes()
+                    .all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-')
         };
         match text.split_once('/') {
-            Some((category, name)) if plain(category) && plain(name) => {
-                Ok(Self { category: category.to_owned(), name: name.to_owned() })
-            }
+            Some((category, name)) if plain(category) && plain(name) => Ok(Self {
+                category: category.to_owned(),
+                name: name.to_owned(),
+            }),
             _ => Err(AttachError::Tracepoint(text.to_owned())),
         }
     }
@@ -253,13 +256,22 @@ impl Attach {
             }
         }
         match self {
-            Self::Kprobe { offset, retprobe: true, .. }
-            | Self::Uprobe { fn_name: Some(_), offset, retprobe: true, .. }
-                if *offset != 0 =>
-            {
-                Err(AttachError::ReturnOffset)
+            Self::Kprobe {
+                offset,
+                retprobe: true,
+                ..
             }
-            Self::Uprobe { fn_name: None, offset: 0, .. } => Err(AttachError::UprobePlace),
+            | Self::Uprobe {
+                fn_name: Some(_),
+                offset,
+                retprobe: true,
+                ..
+            } if *offset != 0 => Err(AttachError::ReturnOffset),
+            Self::Uprobe {
+                fn_name: None,
+                offset: 0,
+                ..
+            } => Err(AttachError::UprobePlace),
             _ => Ok(()),
         }
     }

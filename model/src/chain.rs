@@ -34,14 +34,20 @@ pub struct Chain<P> {
 
 impl<P> Default for Chain<P> {
     fn default() -> Self {
-        Self { members: Vec::new() }
+        Self {
+            members: Vec::new(),
+        }
     }
 }
 
 impl<P> Chain<P> {
     /// A chain as the kernel runs it: the order is kept, whatever the priorities say.
     pub fn from_members(members: Vec<Member<P>>) -> Result<Self, ChainFull> {
-        if members.len() > SLOTS { Err(ChainFull) } else { Ok(Self { members }) }
+        if members.len() > SLOTS {
+            Err(ChainFull)
+        } else {
+            Ok(Self { members })
+        }
     }
 
     /// Puts a program before the first one of the same or a higher priority number, so that of
@@ -106,7 +112,9 @@ impl<P: PartialEq> Chain<P> {
 
     /// Where a program runs, 0 first.
     pub fn position(&self, program: &P) -> Option<usize> {
-        self.members.iter().position(|member| member.program == *program)
+        self.members
+            .iter()
+            .position(|member| member.program == *program)
     }
 }
 
@@ -117,7 +125,12 @@ mod tests {
     use super::*;
 
     fn member(program: u32, priority: u32) -> Member<u32> {
-        Member { program, priority, proceed_on: 4 + program, frags: false }
+        Member {
+            program,
+            priority,
+            proceed_on: 4 + program,
+            frags: false,
+        }
     }
 
     #[test]

@@ -87,16 +87,22 @@ impl KernelType {
     pub fn number(self) -> u32 {
         match self {
             Self::Other(number) => number,
-            known => NAMES.iter().position(|(kind, _)| *kind == known).map_or(0, |n| {
-                // The table has 33 rows.
-                u32::try_from(n).unwrap_or_default()
-            }),
+            known => NAMES
+                .iter()
+                .position(|(kind, _)| *kind == known)
+                .map_or(0, |n| {
+                    // The table has 33 rows.
+                    u32::try_from(n).unwrap_or_default()
+                }),
         }
     }
 
     /// The word for the command line, with hyphens; `None` for a type newer than this list.
     pub fn name(self) -> Option<&'static str> {
-        NAMES.iter().find(|(kind, _)| *kind == self).map(|(_, name)| *name)
+        NAMES
+            .iter()
+            .find(|(kind, _)| *kind == self)
+            .map(|(_, name)| *name)
     }
 
     /// The words that `--program-type` takes, in the kernel's order.
@@ -107,7 +113,9 @@ impl KernelType {
 
 impl From<u32> for KernelType {
     fn from(number: u32) -> Self {
-        NAMES.get(number as usize).map_or(Self::Other(number), |(kind, _)| *kind)
+        NAMES
+            .get(number as usize)
+            .map_or(Self::Other(number), |(kind, _)| *kind)
     }
 }
 

@@ -44,15 +44,30 @@ pub struct Section {
 }
 
 const fn section(prefix: &'static str, kind: Kind) -> Section {
-    Section { prefix, kind, on_return: false, direction: None }
+    Section {
+        prefix,
+        kind,
+        on_return: false,
+        direction: None,
+    }
 }
 
 const fn on_return(prefix: &'static str, kind: Kind) -> Section {
-    Section { prefix, kind, on_return: true, direction: None }
+    Section {
+        prefix,
+        kind,
+        on_return: true,
+        direction: None,
+    }
 }
 
 const fn directed(prefix: &'static str, direction: Direction) -> Section {
-    Section { prefix, kind: Kind::Tcx, on_return: false, direction: Some(direction) }
+    Section {
+        prefix,
+        kind: Kind::Tcx,
+        on_return: false,
+        direction: Some(direction),
+    }
 }
 
 /// Longer prefixes stand before the shorter ones that they begin with.
@@ -89,8 +104,12 @@ const SECTIONS: &[Section] = &[
 ];
 
 /// Sections of the same kernel type as one of ours that cannot be attached the same way.
-const NOT_ATTACHABLE: &[&str] =
-    &["xdp/devmap", "xdp/cpumap", "xdp.frags/devmap", "xdp.frags/cpumap"];
+const NOT_ATTACHABLE: &[&str] = &[
+    "xdp/devmap",
+    "xdp/cpumap",
+    "xdp.frags/devmap",
+    "xdp.frags/cpumap",
+];
 
 /// Why a section does not fit what was asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -229,7 +248,11 @@ mod tests {
 
     fn tc(direction: Direction) -> Attach {
         Attach::Tc {
-            net: crate::NetAttach { iface: "eth1".into(), netns: None, priority: 50 },
+            net: crate::NetAttach {
+                iface: "eth1".into(),
+                netns: None,
+                priority: 50,
+            },
             direction,
             proceed_on: crate::ProceedOn::TC_DEFAULT,
         }
@@ -257,7 +280,15 @@ mod tests {
         ] {
             assert_eq!(Section::find(name).map(|s| s.kind), Some(kind), "{name}");
         }
-        for name in ["xdp/devmap", "xdpfoo", "tcp", "lsm/file_open", "iter/task", ".text", ""] {
+        for name in [
+            "xdp/devmap",
+            "xdpfoo",
+            "tcp",
+            "lsm/file_open",
+            "iter/task",
+            ".text",
+            "",
+        ] {
             assert_eq!(Section::find(name), None, "{name}");
         }
     }
@@ -269,9 +300,16 @@ mod tests {
             tc(Direction::Ingress).fits("tc/egress"),
             Err(Misfit::OtherDirection(Direction::Egress))
         );
-        assert_eq!(tc(Direction::Ingress).fits("xdp"), Err(Misfit::OtherKind(Kind::Xdp)));
+        assert_eq!(
+            tc(Direction::Ingress).fits("xdp"),
+            Err(Misfit::OtherKind(Kind::Xdp))
+        );
         assert_eq!(tc(Direction::Ingress).fits("lsm/x"), Err(Misfit::Unknown));
-        let probe = |retprobe| Attach::Kprobe { fn_name: "f".into(), offset: 0, retprobe };
+        let probe = |retprobe| Attach::Kprobe {
+            fn_name: "f".into(),
+            offset: 0,
+            retprobe,
+        };
         assert_eq!(probe(false).fits("kretprobe/f"), Err(Misfit::OnReturn));
         assert_eq!(probe(true).fits("kretprobe/f"), Ok(()));
         assert_eq!(probe(true).fits("kprobe"), Ok(()));

@@ -83,7 +83,10 @@ impl ProceedOn {
                 .iter()
                 .find(|(word, _)| *word == action)
                 .map(|(_, bit)| Self(set.0 | 1 << bit))
-                .ok_or_else(|| UnknownAction { action: action.to_owned(), kind })
+                .ok_or_else(|| UnknownAction {
+                    action: action.to_owned(),
+                    kind,
+                })
         })
     }
 
@@ -112,7 +115,10 @@ mod tests {
         assert_eq!(set.0, 0x8000_0004);
         let set = ProceedOn::parse(Kind::Tc, ["dispatcher_return", "unspec", "trap"]).unwrap();
         assert_eq!(set.0, 0x8000_0201);
-        assert_eq!(set.display(Kind::Tc).to_string(), "unspec, trap, dispatcher_return");
+        assert_eq!(
+            set.display(Kind::Tc).to_string(),
+            "unspec, trap, dispatcher_return"
+        );
         assert!(ProceedOn::parse(Kind::Xdp, ["ok"]).is_err());
     }
 }
