@@ -319,12 +319,24 @@ fn kind_of_io(error: &io::Error) -> ErrorKind {
 fn kind_of_kernel(error: &kernel::Error) -> ErrorKind {
     use kernel::Error as K;
     match error {
-        K::NotANamespace { .. } | K::Object { .. } | K::Rejected { .. } => ErrorKind::Invalid,
         K::EventFull { .. }
         | K::MapMismatch { .. }
         | K::IngressQdisc { .. }
         | K::LostPins { .. } => ErrorKind::Conflict,
-        K::Probe(ProbeError::Missing { .. }) => ErrorKind::Unsupported,
+        K::Probe(ProbeError::Missing { .. } | ProbeError::NotProbeable { .. }) => {
+            ErrorKind::Unsupported
+        }
+        K::NotANamespace { .. }
+        | K::Object { .. }
+        | K::Rejected { .. }
+        | K::Probe(
+            ProbeError::KernelOffset { .. }
+            | ProbeError::InsideInstruction { .. }
+            | ProbeError::AmbiguousFunction { .. }
+            | ProbeError::Elf { .. }
+            | ProbeError::Offset { .. }
+            | ProbeError::NotCode { .. },
+        ) => ErrorKind::Invalid,
         K::Probe(error) if error.is_denied() => ErrorKind::Permission,
         K::NoInterface { .. } | K::NoNamespace { .. } | K::NoFunction { .. } | K::Probe(_) => {
             ErrorKind::NotFound

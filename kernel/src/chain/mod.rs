@@ -18,7 +18,7 @@ use model::{Chain, Direction, Member, NetAttach, Place, ProgramId};
 pub use config::{Config, Format};
 pub use dispatcher::{Dispatcher, slot};
 
-use crate::{Error, NetNs, PinTree, Result, XdpMode, netlink::Filter, pins};
+use crate::{Error, NetNs, PinTree, Result, XdpMode, info, netlink::Filter, pins};
 
 /// Which hook of an interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -260,6 +260,27 @@ impl Hook {
         match self.side {
             Side::Xdp => format!("the XDP hook of '{}'", self.iface),
             Side::Tc(direction) => format!("the TC {direction} hook of '{}'", self.iface),
+        }
+    }
+
+    /// What the program that runs on the hook is: a dispatcher of this name, or one by itself.
+    fn held(&self, program: ProgramId, hold: Hold, name: &str) -> Result<Live> {
+        let Some(running) = info::program(program)? else {
+            return Ok(Live::Empty);
+        };
+        match dispatcher::read_config(&running, name)? {
+            None => Ok(Live::Single {
+                program,
+                fd: running.fd,
+                hold,
+            }),
+            Some(config) => Ok(Live::Chain(LiveChain {
+                dispatcher: program,
+                chain: self.members(program, &config)?,
+                fd: running.fd,
+                format: config.format,
+                hold,
+            })),
         }
     }
 

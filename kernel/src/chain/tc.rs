@@ -4,10 +4,10 @@ use std::os::fd::{AsFd, BorrowedFd};
 
 use model::{Direction, ProgramId};
 
-use super::{Hold, Hook, Live, LiveChain, dispatcher};
+use super::{Hold, Hook, Live};
 use crate::{
-    Error, PinTree, Result, fault, info,
-    netlink::{self, Filter, errno},
+    Error, PinTree, Result, fault,
+    netlink::{self, Filter, Qdisc, errno},
     sys::bpf::{self, Anchor, Target},
     tcx::attach_type,
 };
@@ -26,7 +26,9 @@ pub(super) fn lacks_clsact(hook: &Hook, direction: Direction) -> Result<bool> {
         return Ok(false);
     }
     let query = Error::query(format!("list the qdiscs of '{}'", hook.iface));
-    netlink::has_qdisc(ifindex).map(|has| !has).map_err(query)
+    netlink::qdisc(ifindex)
+        .map(|qdisc| qdisc.is_none())
+        .map_err(query)
 }
 
 pub(super) fn live(hook: &Hook, direction: Direction) -> Result<Live> {
@@ -35,33 +37,16 @@ pub(super) fn live(hook: &Hook, direction: Direction) -> Result<Live> {
         let link = bpf::link_info(link.as_fd()).map_err(query)?;
         // 0: somebody detached it, or the interface went away and another has its index.
         if bpf::tcx_ifindex(&link) == hook.place.ifindex {
-            return holder(hook, ProgramId(link.prog_id), Hold::TcxLink);
+            return hook.held(ProgramId(link.prog_id), Hold::TcxLink, DISPATCHER);
         }
         return Ok(Live::Empty);
     }
     match our_filter(hook, direction)? {
-        Some(filter) => holder(hook, ProgramId(filter.program), Hold::Filter(filter)),
+        Some(filter) => {
+            let program = ProgramId(filter.program);
+            hook.held(program, Hold::Filter(filter), DISPATCHER)
+        }
         None => Ok(Live::Empty),
-    }
-}
-
-fn holder(hook: &Hook, program: ProgramId, hold: Hold) -> Result<Live> {
-    let Some(running) = info::program(program)? else {
-        return Ok(Live::Empty);
-    };
-    match dispatcher::read_config(&running, DISPATCHER)? {
-        None => Ok(Live::Single {
-            program,
-            fd: running.fd,
-            hold,
-        }),
-        Some(config) => Ok(Live::Chain(LiveChain {
-            dispatcher: program,
-            chain: hook.members(program, &config)?,
-            fd: running.fd,
-            format: config.format,
-            hold,
-        })),
     }
 }
 
@@ -130,21 +115,33 @@ fn attach(hook: &Hook, direction: Direction, new: BorrowedFd<'_>) -> Result<bool
         return Ok(false);
     }
     let made = netlink::add_clsact(ifindex).map_err(fail)?;
+    let added = add_filter(hook, direction, new);
+    if made
+        && added.is_err()
+        && let Err(error) = remove_clsact(hook)
+    {
+        log::warn!("{error}: an empty clsact qdisc stays");
+    }
+    added.map(|()| made)
+}
+
+fn add_filter(hook: &Hook, direction: Direction, new: BorrowedFd<'_>) -> Result<()> {
+    let ifindex = hook.place.ifindex;
+    let fail = |source| Error::Swap {
+        on: hook.describe(),
+        source,
+    };
     fault::point("chain.clsact-made").map_err(Error::Fault)?;
-    netlink::add_filter(ifindex, direction, new, FILTER_NAME).map_err(|source| {
-        let no_side = matches!(
-            errno(&source),
-            Some(libc::ENOENT | libc::EINVAL | libc::EOPNOTSUPP)
-        );
-        if !made && no_side {
-            return Error::IngressQdisc {
-                iface: hook.iface.clone(),
-                direction,
-            };
-        }
-        fail(source)
-    })?;
-    Ok(made)
+    // The kernel would put it on the other side.
+    if direction == Direction::Egress
+        && netlink::qdisc(ifindex).map_err(fail)? == Some(Qdisc::Ingress)
+    {
+        return Err(Error::IngressQdisc {
+            iface: hook.iface.clone(),
+            direction,
+        });
+    }
+    netlink::add_filter(ifindex, direction, new, FILTER_NAME).map_err(fail)
 }
 
 pub(super) fn remove_clsact(hook: &Hook) -> Result<()> {

@@ -4,9 +4,9 @@ use std::os::fd::BorrowedFd;
 
 use model::ProgramId;
 
-use super::{Hold, Hook, Live, LiveChain, dispatcher};
+use super::{Hold, Hook, Live};
 use crate::{
-    Error, Result, XdpMode, info,
+    Error, Result, XdpMode,
     netlink::{self, errno},
 };
 
@@ -18,25 +18,11 @@ pub(super) fn live(hook: &Hook) -> Result<Live> {
     let Some(attached) = netlink::xdp(hook.place.ifindex).map_err(query())? else {
         return Ok(Live::Empty);
     };
-    let program = ProgramId(attached.program);
-    let hold = Hold::Xdp(attached.mode);
-    let Some(running) = info::program(program)? else {
-        return Ok(Live::Empty);
-    };
-    match dispatcher::read_config(&running, DISPATCHER)? {
-        None => Ok(Live::Single {
-            program,
-            fd: running.fd,
-            hold,
-        }),
-        Some(config) => Ok(Live::Chain(LiveChain {
-            dispatcher: program,
-            chain: hook.members(program, &config)?,
-            fd: running.fd,
-            format: config.format,
-            hold,
-        })),
-    }
+    hook.held(
+        ProgramId(attached.program),
+        Hold::Xdp(attached.mode),
+        DISPATCHER,
+    )
 }
 
 pub(super) fn swap(

@@ -64,15 +64,34 @@ impl Filter {
     }
 }
 
-/// Whether an interface has a clsact or an ingress qdisc.
-pub(crate) fn has_qdisc(ifindex: u32) -> io::Result<bool> {
+/// What holds the filters of an interface. There is one at most.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Qdisc {
+    /// Both sides.
+    Clsact,
+    /// The older kind. It has one side only, and takes filters for the other one as its own.
+    Ingress,
+}
+
+/// The clsact or ingress qdisc of an interface.
+pub(crate) fn qdisc(ifindex: u32) -> io::Result<Option<Qdisc>> {
     let body = tcmsg(ifindex, 0, 0, 0);
-    let mut found = false;
+    let mut found = None;
     request(
         Message::new(RTM_GETQDISC, NLM_F_DUMP, &body),
         |kind, body| {
             let here = u32_at(body, 4) == Some(ifindex) && u32_at(body, 12) == Some(TC_H_CLSACT);
-            found |= kind == RTM_NEWQDISC && here;
+            if kind == RTM_NEWQDISC && here {
+                let name = body
+                    .get(20..)
+                    .and_then(|attributes| find(attributes, TCA_KIND));
+                let ingress = name.is_some_and(|name| name.starts_with(b"ingress"));
+                found = Some(if ingress {
+                    Qdisc::Ingress
+                } else {
+                    Qdisc::Clsact
+                });
+            }
         },
     )?;
     Ok(found)
@@ -99,6 +118,9 @@ pub(crate) fn delete_clsact(ifindex: u32) -> io::Result<()> {
 
 /// The filters of one side, in the order in which they run. None without a qdisc to hold them.
 pub(crate) fn filters(ifindex: u32, direction: Direction) -> io::Result<Vec<Filter>> {
+    if direction == Direction::Egress && qdisc(ifindex)? == Some(Qdisc::Ingress) {
+        return Ok(Vec::new());
+    }
     let body = tcmsg(ifindex, 0, parent(direction), 0);
     let mut found = Vec::new();
     let result = request(
