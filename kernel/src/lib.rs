@@ -35,3 +35,4 @@ pub use netlink::{Filter, XdpMode};
 pub use netns::NetNs;
 pub use pins::{PinTree, libxdp_root, map_pin_name};
 pub use probe_error::ProbeError;
+pub use tcx::detach_tcx;

@@ -48,6 +48,16 @@ fn anchor(
     }
 }
 
+/// Takes a pinned TCX link off its hook, so that the next packet misses it, and removes the pin.
+/// One that is gone already is no error.
+pub fn detach_tcx(pin: &Path) -> Result<()> {
+    if let Some(link) = PinTree::open(pin)? {
+        // It may be detached already, with its interface or by somebody else.
+        let _ = bpf::link_detach(link.as_fd());
+    }
+    PinTree::unpin(pin)
+}
+
 impl Hook {
     /// Attaches a program by itself, in the order of priorities among `ours` (program and
     /// priority), and names the link at `pin`.

@@ -84,7 +84,11 @@ impl Session {
 
     /// Takes the pins of a program away, and those of the maps that nobody uses any more.
     pub(crate) fn unpin(&self, record: &Record) -> Result<(), kernel::Error> {
-        PinTree::unpin(&self.pins.link(record.id))?;
+        let link = self.pins.link(record.id);
+        match record.attach {
+            model::Attach::Tcx { .. } => kernel::detach_tcx(&link)?,
+            _ => PinTree::unpin(&link)?,
+        }
         PinTree::unpin(&self.pins.program(record.id))?;
         if self.state.users_of(record.maps).all(|id| id == record.id) {
             PinTree::unpin_folder(&self.pins.maps(record.maps))?;

@@ -9,7 +9,7 @@ use crate::{
     Error, PinTree, Result, fault,
     netlink::{self, Filter, Qdisc, errno},
     sys::bpf::{self, Anchor, Target},
-    tcx::attach_type,
+    tcx::{attach_type, detach_tcx},
 };
 
 const DISPATCHER: &str = "tc_dispatcher";
@@ -81,7 +81,7 @@ pub(super) fn swap(
             bpf::link_update(link.as_fd(), new, old).map_err(fail)?;
             Ok(false)
         }
-        (Some((_, Hold::TcxLink)), None) => PinTree::unpin(&hook.link_pin).map(|()| false),
+        (Some((_, Hold::TcxLink)), None) => detach_tcx(&hook.link_pin).map(|()| false),
         (Some((_, Hold::Filter(filter))), Some(new)) => {
             netlink::replace_filter(ifindex, direction, filter, new, FILTER_NAME).map_err(fail)?;
             Ok(false)

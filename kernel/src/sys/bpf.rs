@@ -256,6 +256,14 @@ pub(crate) fn link_update(
     call(bindings::BPF_LINK_UPDATE, &mut attr).map(drop)
 }
 
+/// Takes what a link holds off its hook at once; without it the kernel does so some time after the
+/// link's last reference is gone. Kernel ≥ 5.9, not for every type of link.
+pub(crate) fn link_detach(link: BorrowedFd<'_>) -> io::Result<()> {
+    let mut attr = bpf_attr::default();
+    attr.link_detach.link_fd = raw(link);
+    call(bindings::BPF_LINK_DETACH, &mut attr).map(drop)
+}
+
 /// Attaches a tracing program to the function it was loaded for.
 pub(crate) fn tracing_open(program: BorrowedFd<'_>) -> io::Result<OwnedFd> {
     let mut attr = bpf_attr::default();
