@@ -83,7 +83,7 @@ impl World {
     /// time after their last user is gone, so a difference counts only when it stays.
     #[track_caller]
     pub fn assert_same(&self, when: &str) {
-        let end = Instant::now() + Duration::from_secs(4);
+        let end = Instant::now() + Duration::from_secs(15);
         loop {
             let diff = self.diff(&Self::now());
             if diff.is_empty() {
