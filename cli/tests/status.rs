@@ -58,7 +58,17 @@ fn wrong_usage_is_2() {
 fn failure_is_1_and_says_why() {
     let config = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(config.path(), "\n[interfaces.eth0]\nxdp_mode = \"no\"\n").unwrap();
-    let output = bpfman(&["--config", config.path().to_str().unwrap(), "list"]);
+    let output = bpfman(&[
+        "--config",
+        config.path().to_str().unwrap(),
+        "load",
+        "file",
+        "-p",
+        "x.o",
+        "xdp",
+        "-i",
+        "lo",
+    ]);
     assert_eq!(output.status.code(), Some(1));
     assert!(output.stdout.is_empty());
     let stderr = text(&output.stderr);
