@@ -74,7 +74,13 @@ pub(crate) fn boot(
             Ok(Ok(Frame::Failed(reason))) => {
                 return Ok(End::Broken(format!("{reason}\n{}", last_lines())));
             }
-            Ok(Ok(frame)) => on_frame(frame)?,
+            Ok(Ok(frame)) => {
+                if frame == Frame::Ready {
+                    // QEMU has read it; so it stays behind in no case, also when we are killed.
+                    std::fs::remove_file(&initrd).context("remove the initramfs")?;
+                }
+                on_frame(frame)?;
+            }
             Ok(Err(error)) => return Ok(End::Broken(format!("{error}\n{}", last_lines()))),
             Err(RecvTimeoutError::Timeout) if left.is_zero() => {
                 return Ok(End::TimeUp(last_lines()));
