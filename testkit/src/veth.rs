@@ -16,7 +16,7 @@ use std::{
 
 use nix::errno::Errno;
 
-use crate::{in_netns, tool};
+use crate::{in_netns, json, tool, wait_until};
 
 /// How long the line must be quiet before the packets that did not come count as lost.
 const QUIET: Duration = Duration::from_millis(120);
@@ -62,6 +62,8 @@ impl Veth {
                  neigh replace 10.200.{k}.1 lladdr 02:00:00:00:{k:02x}:01 dev {peer} nud permanent\n"
             ));
         });
+        near(&|| wait_for_link(&name));
+        in_netns(&netns, || wait_for_link(&peer));
         let k = u8::try_from(k).unwrap();
         let near_socket = match near_netns {
             None => socket(k, 1),
@@ -177,6 +179,13 @@ fn socket(k: u8, side: u8) -> UdpSocket {
         .set_read_timeout(Some(Duration::from_millis(20)))
         .unwrap();
     socket
+}
+
+/// The kernel notices later that a side which was up first has a carrier, and drops what is sent
+/// until then.
+fn wait_for_link(iface: &str) {
+    let is_up = || json("ip", &["-j", "link", "show", "dev", iface])[0]["operstate"] == "UP";
+    assert!(wait_until(10, is_up), "{iface} does not come up");
 }
 
 /// Several `ip` commands at once.
