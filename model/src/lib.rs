@@ -5,6 +5,7 @@
 mod attach;
 mod chain;
 mod id;
+mod image;
 mod kernel_type;
 mod kind;
 mod proceed;
@@ -14,6 +15,10 @@ mod view;
 pub use attach::{Attach, AttachError, Direction, MAX_PRIORITY, NetAttach, Tracepoint};
 pub use chain::{Chain, ChainFull, DEFAULT_PRIORITY, Member, SLOTS};
 pub use id::{LinkId, MapId, ProgramId};
+pub use image::{
+    AuthError, Digest, ImageOrigin, ImageReference, ImageView, PullPolicy, Pulled, ReferenceError,
+    RegistryAuth, UnknownPolicy, is_loopback,
+};
 pub use kernel_type::{KernelType, UnknownKernelType};
 pub use kind::{Kind, Misfit, Section, UnknownKind};
 pub use proceed::{ProceedOn, UnknownAction};
