@@ -2,14 +2,15 @@
 
 use std::fmt::Write as _;
 
-use object::elf::STT_FUNC;
 use sha2::{Digest as _, Sha256};
 
 use crate::{
     Error, Global,
     btf::Debug,
-    elf::{Elf, Kind},
-    globals, legacy,
+    elf::Elf,
+    globals,
+    inventory::{btf_of_maps, entry_section, program_section},
+    legacy,
     reach::Reach,
 };
 
@@ -58,13 +59,7 @@ impl Object {
     /// libbpf 1 takes no others.
     pub fn parse(mut bytes: Vec<u8>) -> Result<Self, Error> {
         let elf = Elf::parse(&bytes)?;
-        let btf_maps = elf
-            .sections()
-            .iter()
-            .any(|section| section.kind == Kind::Maps);
-        if btf_maps && elf.by_name(".BTF").is_none() {
-            return Err(Error::MapsWithoutBtf);
-        }
+        btf_of_maps(&elf)?;
         let rewrite = legacy::plan(&elf)?;
         let digest = hex(&Sha256::digest(&bytes));
         if let Some(rewrite) = rewrite {
@@ -153,23 +148,15 @@ fn collect_programs(
     let mut found = Vec::new();
     for symbol in elf.symbols() {
         let symbol = symbol?;
-        let Some(section) = symbol.section.and_then(|index| elf.section(index)) else {
+        let Some(section) = entry_section(elf, &symbol) else {
             continue;
         };
-        let entry = section.kind == Kind::Code && section.name != ".text";
-        if !entry || symbol.kind != STT_FUNC {
-            continue;
-        }
         let Some(node) = reach.function_at(section.index, symbol.value) else {
             continue;
         };
         let program = Program {
             name: symbol.name.to_owned(),
-            section: section
-                .name
-                .strip_prefix('?')
-                .unwrap_or(section.name)
-                .to_owned(),
+            section: program_section(section.name),
             func_info: debug.describes(section.name, symbol.value),
             node,
         };
