@@ -81,11 +81,7 @@ pub(crate) struct Elf<'a> {
 impl<'a> Elf<'a> {
     /// An object that this host can run.
     pub(crate) fn parse(bytes: &'a [u8]) -> Result<Self, Error> {
-        let object = byte_order(bytes)?;
-        if object != Endianness::HOST {
-            let host = Endianness::HOST;
-            return Err(Error::Endianness { object, host });
-        }
+        check_host(bytes)?;
         Self::parse_foreign(bytes)
     }
 
@@ -241,6 +237,19 @@ pub(crate) fn position(offset: u64) -> usize {
 }
 
 /// Refuses what is no eBPF object, whatever its byte order.
+/// Size of the header that [`check_host`] needs, in bytes.
+pub(crate) const HEADER_SIZE: u64 = size_of::<Header>() as u64;
+
+/// Refuses what is no object for this host, by its header alone.
+pub(crate) fn check_host(start: &[u8]) -> Result<(), Error> {
+    let object = byte_order(start)?;
+    if object != Endianness::HOST {
+        let host = Endianness::HOST;
+        return Err(Error::Endianness { object, host });
+    }
+    Ok(())
+}
+
 fn byte_order(bytes: &[u8]) -> Result<Endianness, Error> {
     if bytes.is_empty() {
         return Err(Error::Empty);

@@ -11,6 +11,7 @@ mod elf;
 mod error;
 mod file;
 mod globals;
+pub mod image;
 mod inventory;
 mod legacy;
 mod map_type;

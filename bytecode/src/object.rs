@@ -57,11 +57,16 @@ impl Object {
     /// Checks the bytes and finds what is in them. They are taken over, never copied; map
     /// definitions of the old kind (section `maps`) are rewritten into BTF-defined ones, because
     /// libbpf 1 takes no others.
-    pub fn parse(mut bytes: Vec<u8>) -> Result<Self, Error> {
+    pub fn parse(bytes: Vec<u8>) -> Result<Self, Error> {
+        let digest = hex(&Sha256::digest(&bytes));
+        Self::parse_named(bytes, digest)
+    }
+
+    /// The same, for bytes whose SHA-256 is known.
+    pub(crate) fn parse_named(mut bytes: Vec<u8>, digest: String) -> Result<Self, Error> {
         let elf = Elf::parse(&bytes)?;
         btf_of_maps(&elf)?;
         let rewrite = legacy::plan(&elf)?;
-        let digest = hex(&Sha256::digest(&bytes));
         if let Some(rewrite) = rewrite {
             rewrite.apply(&mut bytes)?;
         }
