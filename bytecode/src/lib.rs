@@ -6,6 +6,7 @@
 //! program is meant, which maps it needs, where its global variables lie.
 
 mod btf;
+pub mod build;
 mod choose;
 mod elf;
 mod error;
