@@ -206,22 +206,22 @@ fn every_loadable_program_is_labelled() {
     );
 }
 
+fn sha256(bytes: &[u8]) -> String {
+    model::Digest::new(Sha256::digest(bytes).into()).to_string()
+}
+
 /// The contents of a blob, checked against its name.
 fn blob(dir: &Path, digest: &str) -> Vec<u8> {
     let hex = digest.strip_prefix("sha256:").unwrap();
     let bytes = fs::read(dir.join("blobs/sha256").join(hex)).unwrap();
-    let found: String = Sha256::digest(&bytes)
-        .iter()
-        .map(|b| format!("{b:02x}"))
-        .collect();
-    assert_eq!(found, hex);
+    assert_eq!(sha256(&bytes), digest);
     bytes
 }
 
 /// Checks one platform of a layout, and tells its architecture and the object in it.
 fn platform(dir: &Path, manifest: &str, labels: &BTreeMap<&str, &str>) -> (String, Vec<u8>) {
     let manifest = ImageManifest::from_reader(&*blob(dir, manifest)).unwrap();
-    let config = blob(dir, &manifest.config().digest().to_string());
+    let config = blob(dir, manifest.config().digest().as_ref());
     assert_eq!(manifest.config().size(), config.len() as u64);
     let config = ImageConfiguration::from_reader(&*config).unwrap();
     let found = config.config().as_ref().unwrap().labels().clone().unwrap();
@@ -234,14 +234,10 @@ fn platform(dir: &Path, manifest: &str, labels: &BTreeMap<&str, &str>) -> (Strin
         panic!("one layer")
     };
     let mut tar = Vec::new();
-    flate2::read::GzDecoder::new(&*blob(dir, &layer.digest().to_string()))
+    flate2::read::GzDecoder::new(&*blob(dir, layer.digest().as_ref()))
         .read_to_end(&mut tar)
         .unwrap();
-    let diff: String = Sha256::digest(&tar)
-        .iter()
-        .map(|b| format!("{b:02x}"))
-        .collect();
-    assert_eq!(config.rootfs().diff_ids(), &[format!("sha256:{diff}")]);
+    assert_eq!(config.rootfs().diff_ids(), &[sha256(&tar)]);
     let mut archive = tar::Archive::new(&*tar);
     let mut entries = archive.entries().unwrap();
     let mut file = entries.next().unwrap().unwrap();
@@ -271,7 +267,7 @@ fn a_layout_with_several_platforms() {
     write_layout(dir.path(), "v1", &image).unwrap();
 
     let index = ImageIndex::from_file(dir.path().join("index.json")).unwrap();
-    let index = blob(dir.path(), &entry(&index, "v1").digest().to_string());
+    let index = blob(dir.path(), entry(&index, "v1").digest().as_ref());
     let index = ImageIndex::from_reader(&*index).unwrap();
     let labels = BTreeMap::from([
         ("io.ebpf.programs", r#"{"xdp_stats":"xdp"}"#),
@@ -279,7 +275,7 @@ fn a_layout_with_several_platforms() {
     ]);
     let mut found = Vec::new();
     for manifest in index.manifests() {
-        let (arch, object) = platform(dir.path(), &manifest.digest().to_string(), &labels);
+        let (arch, object) = platform(dir.path(), manifest.digest().as_ref(), &labels);
         let named = manifest
             .platform()
             .as_ref()

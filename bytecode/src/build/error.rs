@@ -146,6 +146,9 @@ pub enum Error {
         /// What the system said.
         source: io::Error,
     },
+    /// The registry did not take the image.
+    #[error(transparent)]
+    Push(#[from] crate::Error),
     /// The parts of the image.
     #[error("cannot put the image together")]
     Assemble(#[source] io::Error),
@@ -166,7 +169,7 @@ impl Error {
     /// What the user can do about it, where something can be said: one lowercase line.
     pub fn hint(&self) -> Option<String> {
         Some(match self {
-            Self::Object { source, .. } => source.hint()?,
+            Self::Object { source, .. } | Self::Push(source) => source.hint()?,
             Self::EmptyProject { .. } => {
                 "names end in _<machine>_bpfel.o or _<machine>_bpfeb.o, such as bpf_x86_bpfel.o; \
                  other files are given with --bc-<machine>-el or --bc-<machine>-eb"

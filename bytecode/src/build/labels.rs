@@ -4,13 +4,11 @@ use std::collections::{BTreeMap, HashMap};
 
 use model::{Kind, Section};
 
-use crate::{Inventory, map_type_name};
-
-/// Label of the programs: entry function → program type.
-pub(crate) const PROGRAMS: &str = "io.ebpf.programs";
-
-/// Label of the maps: name → map type.
-pub(crate) const MAPS: &str = "io.ebpf.maps";
+use crate::{
+    Inventory,
+    image::{MAPS, PROGRAMS},
+    map_type_name,
+};
 
 /// The labels of an image, computed from an object.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

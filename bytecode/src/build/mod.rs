@@ -2,8 +2,8 @@
 //!
 //! [`Bytecode::read`] finds the objects and what is in them. Then either a container runtime
 //! builds the image from a Containerfile ([`docker`], [`podman`]), or it is put together here
-//! ([`Image::assemble`]) and written as an OCI layout ([`write_layout`]) or pushed. Labels and
-//! loading are the same for all of them.
+//! ([`Image::assemble`]) and written as an OCI layout ([`write_layout`]) or pushed ([`push`]).
+//! Labels and loading are the same for all of them.
 
 mod arch;
 mod assemble;
@@ -11,6 +11,7 @@ mod error;
 mod input;
 mod labels;
 mod layout;
+mod push;
 mod runtime;
 
 pub use arch::Arch;
@@ -19,4 +20,5 @@ pub use error::Error;
 pub use input::{Bytecode, Entry, Input};
 pub use labels::Labels;
 pub use layout::write as write_layout;
+pub use push::push;
 pub use runtime::{Job, docker, podman};
