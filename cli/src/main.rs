@@ -5,6 +5,7 @@ mod commands;
 mod logger;
 mod output;
 mod parse;
+mod progress;
 mod report;
 mod words;
 
@@ -14,7 +15,7 @@ mod tests;
 use std::{io, process::ExitCode};
 
 use args::{Cli, Command};
-use commands::{get, list, load, unload};
+use commands::{get, image, list, load, unload};
 use report::Failure;
 
 fn main() -> ExitCode {
@@ -32,9 +33,10 @@ fn run(cli: &Cli) -> Result<(), Failure> {
     logger::start(cli.globals.verbose, cli.globals.quiet);
     let open = || cli.globals.open();
     match &cli.command {
-        Command::Load(args) => load::run(args, open),
+        Command::Load(args) => load::run(args, cli.globals.quiet, open),
         Command::Unload(args) => unload::run(args, open),
         Command::List(args) => list::run(args, open),
         Command::Get(args) => get::run(args, open),
+        Command::Image(args) => image::run(args, cli.globals.quiet, open),
     }
 }

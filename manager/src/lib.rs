@@ -6,6 +6,7 @@
 mod chain;
 mod config;
 mod error;
+mod image;
 mod load;
 mod pending;
 mod plan;
@@ -17,9 +18,12 @@ mod undo;
 mod unload;
 mod view;
 
+pub use bytecode::image::{Event, ImageName, Progress};
 pub use error::{Error, ErrorKind, Result};
+pub use image::{Pruned, PullRequest};
 pub use request::{ListFilter, LoadRequest, Options};
 
+use bytecode::image::{Images, Settings};
 use kernel::PinTree;
 use model::{ProgramId, ProgramView, Summary};
 
@@ -31,21 +35,25 @@ use state::Root;
 pub struct Manager {
     config: Config,
     root: Root,
+    images: Images,
 }
 
 impl Manager {
     /// Reads the configuration and touches nothing else.
     pub fn open(options: Options) -> Result<Self> {
         let config = Config::read(&options.config)?;
+        let images = Images::new(options.image_dir, config.settings(), config.limits());
         Ok(Self {
             config,
             root: Root::new(options.runtime_dir),
+            images,
         })
     }
 
-    /// Loads and attaches a program. On failure everything is as it was before.
-    pub fn load(&self, request: &LoadRequest) -> Result<ProgramView> {
-        load::load(self, request).map_err(Error::or_privilege)
+    /// Loads and attaches a program. On failure everything is as it was before, but an image that
+    /// was fetched for it stays in the store. `progress` hears of a download.
+    pub fn load(&self, request: &LoadRequest, progress: &Progress<'_>) -> Result<ProgramView> {
+        load::load(self, request, progress).map_err(Error::or_privilege)
     }
 
     /// Detaches and unloads a program of ours.
@@ -64,5 +72,10 @@ impl Manager {
         let pins = PinTree::at(self.root.bpffs());
         let get = || view::get(&view::read(&self.root)?, &pins, id);
         get().map_err(Error::or_privilege)
+    }
+
+    /// How registries are asked, by the configuration.
+    pub fn registry(&self) -> Settings {
+        self.config.settings()
     }
 }

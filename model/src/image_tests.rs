@@ -131,3 +131,23 @@ fn credentials_are_checked_and_never_shown() {
     assert_eq!(wrong("/w=="), AuthError::Text);
     assert_eq!(wrong(""), AuthError::Form);
 }
+
+#[test]
+fn sources_in_state_keep_their_form() {
+    use crate::Source;
+    let image = Source::Image {
+        url: parse("quay.io/a/b:c"),
+        pull_policy: PullPolicy::IfNotPresent,
+    };
+    let text = r#"{"from":"image","url":"quay.io/a/b:c","pull_policy":"IfNotPresent"}"#;
+    assert_eq!(serde_json::to_string(&image).unwrap(), text);
+    assert_eq!(serde_json::from_str::<Source>(text).unwrap(), image);
+    let file = r#"{"from":"file","path":"/x.o"}"#;
+    let read: Source = serde_json::from_str(file).unwrap();
+    assert_eq!(
+        read,
+        Source::File {
+            path: "/x.o".into()
+        }
+    );
+}

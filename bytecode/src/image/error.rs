@@ -486,6 +486,7 @@ impl ImageError {
                 "bpfman.toml sets the limit: [registry] timeout_seconds".to_owned()
             }
             Self::LabelProgram { has, .. } => format!("the object has: {}", has.join(", ")),
+            Self::Unsafe { .. } => "--image-dir names another store".to_owned(),
             Self::Damaged { .. } => "bpfman image pull --pull-policy Always repairs it".to_owned(),
             Self::Layers { .. } | Self::NoObject | Self::SeveralObjects { .. } => {
                 "bpfman image build makes bytecode images".to_owned()

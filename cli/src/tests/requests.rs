@@ -12,6 +12,7 @@ fn load(line: &str) -> Result<LoadRequest, Failure> {
     match read(&format!("load file {line}"))?.command {
         Command::Load(load) => match load.from {
             From::File(file) => file.request(),
+            From::Image(image) => image.request(),
         },
         other => panic!("{other:?}"),
     }
@@ -23,6 +24,7 @@ fn wrong(line: &str) -> String {
         Err(failure) => failure,
         Ok(Command::Load(load)) => match load.from {
             From::File(file) => file.request().expect_err(line),
+            From::Image(image) => image.request().expect_err(line),
         },
         Ok(Command::List(list)) => list.filter().expect_err(line),
         Ok(other) => panic!("{line}: taken as {other:?}"),

@@ -20,7 +20,7 @@ use rustix::{
 use super::ImageError;
 
 /// Folders of the store.
-pub(super) const FOLDERS: [&str; 4] = ["blobs/sha256", "images", "refs", "tmp"];
+pub(super) const FOLDERS: [&str; 5] = ["blobs/sha256", "images", "refs", "tmp", "locks"];
 
 /// An error of a step on a file of the store.
 pub(super) fn error(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> ImageError {

@@ -2,8 +2,8 @@
 
 use std::{
     fs::{self, File, OpenOptions, TryLockError},
-    os::unix::fs::{MetadataExt as _, OpenOptionsExt as _},
-    path::{Path, PathBuf},
+    os::unix::fs::OpenOptionsExt as _,
+    path::Path,
 };
 
 use model::Digest;
@@ -26,7 +26,7 @@ fn open(path: &Path) -> Result<File, ImageError> {
 /// what killed commands have left.
 pub(super) fn shared(root: &Path) -> Result<File, ImageError> {
     files::create(root)?;
-    let path = root.join("lock");
+    let path = root.join("locks/store");
     let lock = open(&path)?;
     match lock.try_lock() {
         Ok(()) => {
@@ -42,7 +42,7 @@ pub(super) fn shared(root: &Path) -> Result<File, ImageError> {
 
 /// For one who removes: waits until nobody adds.
 pub(super) fn exclusive(root: &Path) -> Result<File, ImageError> {
-    let path = root.join("lock");
+    let path = root.join("locks/store");
     let lock = open(&path)?;
     lock.lock().map_err(files::error("lock", &path))?;
     clear(&root.join("tmp"));
@@ -63,30 +63,15 @@ fn clear(tmp: &Path) {
 }
 
 /// One fetches a digest, the others wait and find it.
-pub(crate) struct DigestLock {
-    _file: File,
-    path: PathBuf,
-}
+pub(crate) struct DigestLock(#[expect(dead_code, reason = "held until it is dropped")] File);
 
 impl DigestLock {
-    pub(super) fn take(tmp: &Path, digest: Digest) -> Result<Self, ImageError> {
-        let path = tmp.join(digest.hex() + ".lock");
-        loop {
-            let file = open(&path)?;
-            file.lock().map_err(files::error("lock", &path))?;
-            // The one before us removed it while we waited.
-            let ours = file.metadata().map_err(files::error("lock", &path))?;
-            if ours.nlink() > 0 {
-                return Ok(Self { _file: file, path });
-            }
-        }
-    }
-}
-
-impl Drop for DigestLock {
-    fn drop(&mut self) {
-        if let Err(error) = fs::remove_file(&self.path) {
-            log::warn!("cannot remove {}: {error}", self.path.display());
-        }
+    /// The locks of digests that begin alike are one: a file that came and went with each digest
+    /// would stay behind a killed command.
+    pub(super) fn take(root: &Path, digest: Digest) -> Result<Self, ImageError> {
+        let path = root.join("locks").join(&digest.hex()[..2]);
+        let file = open(&path)?;
+        file.lock().map_err(files::error("lock", &path))?;
+        Ok(Self(file))
     }
 }

@@ -4,8 +4,9 @@
 //! blobs/sha256/<hex>   manifests, configurations, objects
 //! images/<hex>.json    what the index or manifest of that digest means on this host
 //! refs/<hex>.json      a name and the digest it stands for; named by the hash of the name
-//! tmp/                 what is being written, and the locks of digests
-//! lock                 shared by those who add, exclusive for those who remove
+//! tmp/                 what is being written
+//! locks/store          shared by those who add, exclusive for those who remove
+//! locks/<xx>           one at a time fetches a digest that begins so
 //! ```
 //!
 //! Readers take no lock: every file is complete before it has its name, and what it holds is
@@ -256,7 +257,7 @@ pub(crate) struct Writer<'a> {
 impl Writer<'_> {
     /// Waits until nobody else fetches this digest, and keeps others waiting.
     pub(crate) fn lock(&self, digest: Digest) -> Result<DigestLock, ImageError> {
-        DigestLock::take(&self.store.tmp(), digest)
+        DigestLock::take(&self.store.root, digest)
     }
 
     /// A file without a name.

@@ -50,7 +50,7 @@ impl LoadFile {
             path: self.path.clone(),
         };
         self.common
-            .request(source, &self.program, &["load", "file"])
+            .request((source, None), &self.program, &["load", "file"])
     }
 }
 
@@ -60,5 +60,5 @@ pub(super) fn run(
     open: impl Fn() -> Result<Manager, Failure>,
 ) -> Result<(), Failure> {
     let request = args.request()?;
-    args.common.load(&open()?, &request)
+    args.common.load(&open()?, &request, &|_| ())
 }
