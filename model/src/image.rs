@@ -487,9 +487,9 @@ pub struct ImageView {
     pub object: Digest,
     /// Size of the object, in bytes.
     pub object_size: u64,
-    /// Programs and their types, as the labels say; empty without labels.
+    /// Programs and their types, as the labels say, or else the object.
     pub programs: BTreeMap<String, String>,
-    /// Maps and their types, as the labels say; empty without labels.
+    /// Maps and their types, as the labels say, or else the object.
     pub maps: BTreeMap<String, String>,
     /// Space that it takes in the store, in bytes.
     pub size: u64,

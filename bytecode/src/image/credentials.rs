@@ -304,7 +304,20 @@ fn ask(helper: &str, server: &str, place: &Place) -> Result<Option<Secret>, Imag
     if helper.starts_with('.') || !helper.chars().all(plain) {
         return Err(failed("this is no name of a helper".to_owned()));
     }
-    let mut command = Command::new(format!("docker-credential-{helper}"));
+    let command = Command::new(format!("docker-credential-{helper}"));
+    run_helper(helper, command, server, place)
+}
+
+fn run_helper(
+    helper: &str,
+    mut command: Command,
+    server: &str,
+    place: &Place,
+) -> Result<Option<Secret>, ImageError> {
+    let failed = |why: String| ImageError::Helper {
+        helper: helper.to_owned(),
+        why,
+    };
     command
         .arg("get")
         .stdin(Stdio::piped())

@@ -6,7 +6,7 @@ use model::{Kind, Section};
 use serde::Deserialize;
 
 use super::ImageError;
-use crate::Object;
+use crate::{Error, Inventory, Object, build};
 
 /// Programs and their types, as JSON.
 pub const PROGRAMS: &str = "io.ebpf.programs";
@@ -84,6 +84,19 @@ impl Labels {
             programs,
             maps: table(MAPS)?,
             file: labels.get(FILE).filter(|name| !name.is_empty()).cloned(),
+        })
+    }
+
+    /// Where labels say nothing: what they would say of these bytes.
+    pub(crate) fn inferred(bytes: &[u8]) -> Result<Self, Error> {
+        let labels = build::Labels::of(&Inventory::read(bytes)?);
+        let programs = labels.programs.into_iter();
+        Ok(Self {
+            programs: programs
+                .map(|(name, kind)| (name, kind.to_owned()))
+                .collect(),
+            maps: labels.maps,
+            file: None,
         })
     }
 

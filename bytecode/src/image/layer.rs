@@ -7,7 +7,7 @@ use std::{
 };
 
 use flate2::bufread::MultiGzDecoder;
-use tar::{Archive, Entry, EntryType, PaxExtensions};
+use tar::{Archive, Entry, EntryType};
 
 use super::{ImageError, zstd};
 
@@ -207,17 +207,17 @@ impl Extended {
             }
             EntryType::XHeader => {
                 let headers = read(entry, LONGEST_PAX)?;
-                for header in PaxExtensions::new(&headers) {
-                    let header = header.map_err(damaged)?;
-                    match header.key_bytes() {
-                        b"path" => self.name = Some(text(header.value_bytes())),
-                        b"size" => {
-                            let number = header.value().ok().and_then(|text| text.parse().ok());
-                            self.size = Some(number.unwrap_or(u64::MAX));
-                        }
+                let mut rest = &headers[..];
+                while !rest.is_empty() {
+                    let malformed = || damaged(io::Error::other("malformed extended header"));
+                    let (key, value, left) = record(rest).ok_or_else(malformed)?;
+                    match key {
+                        b"path" => self.name = Some(text(value)),
+                        b"size" => self.size = Some(text(value).parse().unwrap_or(u64::MAX)),
                         key if key.starts_with(b"GNU.sparse") => self.sparse = true,
                         _ => {}
                     }
+                    rest = left;
                 }
             }
             EntryType::GNULongLink | EntryType::XGlobalHeader => {}
@@ -225,6 +225,17 @@ impl Extended {
         }
         Ok(true)
     }
+}
+
+/// Key and value of an extended header (pax(1): `LENGTH KEY=VALUE\n`), and what comes after it. The
+/// archive's own reader splits at line feeds, which values may hold.
+fn record(headers: &[u8]) -> Option<(&[u8], &[u8], &[u8])> {
+    let blank = headers.iter().position(|byte| *byte == b' ')?;
+    let length: usize = str::from_utf8(&headers[..blank]).ok()?.parse().ok()?;
+    let (record, rest) = headers.split_at_checked(length)?;
+    let pair = record.get(blank + 1..)?.strip_suffix(b"\n")?;
+    let equals = pair.iter().position(|byte| *byte == b'=')?;
+    Some((&pair[..equals], &pair[equals + 1..], rest))
 }
 
 fn read<R: Read>(entry: &mut Entry<'_, R>, limit: u64) -> Result<Vec<u8>, ImageError> {

@@ -135,7 +135,7 @@ impl Images {
         let (image, _, from) = self.find(request, progress, |entry| {
             self.store.verify_all(entry)?;
             let names = vec![request.reference.canonical()];
-            Ok(self.view(entry, names, None)?)
+            self.view(entry, names, None)
         })?;
         Ok(Pulled { image, from })
     }
@@ -190,9 +190,12 @@ impl Images {
         entry: &Entry,
         references: Vec<String>,
         size: Option<u64>,
-    ) -> Result<ImageView, ImageError> {
+    ) -> Result<ImageView, Error> {
         let config = self.config_of(entry)?;
-        let labels = config.labels()?;
+        let mut labels = config.labels()?;
+        if labels.programs.is_empty() && entry.object_size <= pull::CHECKED_AT_ONCE {
+            labels = Labels::inferred(&self.store.blob(entry.object, entry.object_size)?)?;
+        }
         Ok(ImageView {
             references,
             digest: entry.digest,
@@ -231,7 +234,7 @@ impl Images {
         let names = listed
             .filter(|image| image.entry.digest == entry.digest)
             .flat_map(|image| image.references);
-        Ok(self.view(&entry, names.collect(), None)?)
+        self.view(&entry, names.collect(), None)
     }
 
     /// Removes a name, and the image with its last name; with a digest, the image and all its

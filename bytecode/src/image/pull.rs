@@ -21,7 +21,7 @@ use crate::{
 
 /// Objects up to this size are checked against their labels as soon as they are fetched. Larger
 /// ones would take the memory that a pull may not take; they are checked when they are loaded.
-const CHECKED_AT_ONCE: u64 = 4 << 20;
+pub(super) const CHECKED_AT_ONCE: u64 = 4 << 20;
 
 /// A manifest and its configuration, checked as far as they can be without the layer.
 struct Found {

@@ -201,7 +201,7 @@ mod tests {
                 ),
             ),
             (
-                r#"bearer scope=x , realm=https://a"#,
+                "bearer scope=x , realm=https://a",
                 bearer("https://a", None, Some("x")),
             ),
             (r#"Bearer realm="a\"b"#, bearer("a\"b", None, None)),

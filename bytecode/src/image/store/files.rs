@@ -2,7 +2,7 @@
 
 use std::{
     fs::{self, DirBuilder, File, OpenOptions},
-    io,
+    io, iter,
     os::{
         fd::AsRawFd as _,
         unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _},
@@ -74,8 +74,10 @@ pub(super) fn is_safe(root: &Path) -> Result<bool, ImageError> {
 
 /// Makes the store, for the owner only.
 pub(super) fn create(root: &Path) -> Result<(), ImageError> {
-    for folder in ["", "blobs"].iter().chain(&FOLDERS) {
-        let path = root.join(folder);
+    let folders = iter::once(&"blobs")
+        .chain(&FOLDERS)
+        .map(|name| root.join(name));
+    for path in iter::once(root.to_owned()).chain(folders) {
         if !check(&path)? {
             let made = DirBuilder::new().recursive(true).mode(0o700).create(&path);
             made.map_err(error("create", &path))?;
