@@ -152,7 +152,7 @@ pub enum ImageError {
         limit: u32,
     },
     /// A redirect to where credentials or bytes are not safe.
-    #[error("registry '{host}' redirects to '{to}', which is not allowed")]
+    #[error("registry '{host}' points to '{to}', which is not allowed")]
     RedirectTarget {
         /// Host and port.
         host: String,

@@ -65,7 +65,7 @@ impl<'a> From<&'a ImageView> for Image<'a> {
 }
 
 /// What became of a pull.
-pub(super) fn pulled_text(
+pub(crate) fn pulled_text(
     url: &ImageReference,
     pulled: &Pulled,
     format: Format,
@@ -85,7 +85,7 @@ pub(super) fn pulled_text(
 }
 
 /// Many images, one name a line.
-pub(super) fn list_text(
+pub(crate) fn list_text(
     images: &[ImageView],
     format: Format,
     zone: &impl TimeZone<Offset: Display>,
@@ -140,7 +140,7 @@ fn or_none(text: String) -> String {
 }
 
 /// One image in full.
-pub(super) fn text(
+pub(crate) fn text(
     image: &ImageView,
     format: Format,
     zone: &impl TimeZone<Offset: Display>,
@@ -173,7 +173,7 @@ pub(super) fn text(
 }
 
 /// What a cleaning removed.
-pub(super) fn pruned_text(pruned: &Pruned, format: Format) -> io::Result<String> {
+pub(crate) fn pruned_text(pruned: &Pruned, format: Format) -> io::Result<String> {
     let images: Vec<_> = pruned.images.iter().map(ToString::to_string).collect();
     let document = PrunedImages {
         images,

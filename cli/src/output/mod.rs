@@ -1,7 +1,7 @@
 //! Results, on stdout and nowhere else.
 
 mod document;
-mod image;
+pub(crate) mod image;
 mod table;
 mod time;
 

@@ -15,13 +15,13 @@ use crate::{args::usage_error, output, progress::Progress, report::Failure};
 const LONG_ABOUT: &str = "\
 Pull an eBPF bytecode image from a remote registry
 
-Brings an image into the own store of images, so that a later 'bpfman load image' finds it there. The
-image is checked on the way: its digests, that it holds just one eBPF object for this kind of machine,
-and that its labels say what the object is. See 'bpfman image list' for what is there.
+Brings an image into the own store of images, so that a later 'bpfman load image' finds it there.
+The image is checked on the way: its digests, that it holds just one eBPF object for this kind of
+machine, and that its labels say what the object is. 'bpfman image list' shows what is there.
 
 Registries are spoken to over HTTPS; over plain HTTP where they are on this machine, or where
-[registry] plain_http in bpfman.toml names them. Credentials come from --registry-auth, otherwise from
-what 'podman login' or 'docker login' left.";
+[registry] plain_http in bpfman.toml names them. Credentials come from --registry-auth, otherwise
+from what 'podman login' or 'docker login' left.";
 
 const AFTER_HELP: &str = "\
 Examples:

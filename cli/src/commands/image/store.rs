@@ -11,8 +11,8 @@ use crate::{output, report::Failure};
 const LIST: &str = "\
 List the bytecode images in the own store
 
-Shows one name a line, and images that have lost their names to newer ones last, as 'None'. The size is
-what the image takes on disk. Nothing is changed, and no registry is asked.";
+Shows one name a line, and images that have lost their names to newer ones last, as 'None'. The size
+is what the image takes on disk. Nothing is changed, and no registry is asked.";
 
 const INSPECT: &str = "\
 Show a bytecode image of the own store
@@ -31,7 +31,8 @@ With several, each is tried, whatever happened to those before it.";
 const PRUNE: &str = "\
 Remove bytecode images that nobody needs from the own store
 
-Removes the images that have lost their names to newer ones, and everything that killed commands left.";
+Removes the images that have lost their names to newer ones, and everything that killed commands
+left behind.";
 
 /// Arguments of `bpfman image list`.
 #[derive(Debug, Args)]
