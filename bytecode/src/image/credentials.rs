@@ -371,5 +371,4 @@ fn home_above(path: &Path) -> Option<&Path> {
 }
 
 #[cfg(test)]
-#[path = "credentials_tests.rs"]
 mod tests;

@@ -253,5 +253,4 @@ fn text(bytes: &[u8]) -> String {
 }
 
 #[cfg(test)]
-#[path = "layer_tests.rs"]
 mod tests;

@@ -7,8 +7,8 @@ use ureq::http::{HeaderMap, Method, header};
 
 use super::{
     super::{ImageError, credentials::Secret},
+    body::read_bounded,
     http::{Call, Http, message},
-    read_bounded,
 };
 
 /// The largest answer of a token service, in bytes.

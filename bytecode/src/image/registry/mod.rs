@@ -1,6 +1,7 @@
 //! A client of the OCI distribution protocol, for one repository of one registry.
 
 mod auth;
+mod body;
 mod http;
 mod retry;
 mod tls;
@@ -8,7 +9,7 @@ mod tls;
 use std::{
     cell::RefCell,
     io::{self, Read, Write},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use model::{Digest, ImageReference, RegistryAuth};
@@ -24,11 +25,9 @@ use super::{
     manifest::ACCEPTED,
 };
 use auth::Challenge;
+use body::{Pace, read_bounded};
 use http::{Call, Http, message};
 use retry::Retries;
-
-/// How slow a registry may be, in bytes a second, once its time-out has passed.
-const SLOWEST: u64 = 4 << 10;
 
 /// How registries are asked.
 #[derive(Clone, Debug)]
@@ -464,70 +463,3 @@ impl<'a> Client<'a> {
 
 /// Copies a blob to the writer that it is given.
 pub(crate) type Copy<'a> = dyn FnMut(&mut dyn Write) -> Result<(), ImageError> + 'a;
-
-/// Whether a body comes fast enough. Each read has its own time-out, and a server that sends a byte
-/// now and then would never meet it.
-struct Pace<'a> {
-    http: &'a Http,
-    start: Instant,
-}
-
-impl<'a> Pace<'a> {
-    fn new(http: &'a Http) -> Self {
-        let start = Instant::now();
-        Self { http, start }
-    }
-
-    fn check(&self, received: u64) -> Result<(), ImageError> {
-        let after = self.start.elapsed();
-        let granted = self.http.timeout() + Duration::from_secs(received / SLOWEST);
-        if after > granted {
-            let host = self.http.host().to_owned();
-            return Err(ImageError::TooSlow {
-                host,
-                received,
-                after,
-            });
-        }
-        Ok(())
-    }
-}
-
-/// A body of at most `limit` bytes.
-fn read_bounded(
-    http: &Http,
-    answer: Response<Body>,
-    limit: u64,
-    what: &'static str,
-) -> Result<Vec<u8>, ImageError> {
-    let too_large = || ImageError::DocumentTooLarge { what, limit };
-    let announced = answer.body().content_length();
-    if announced.is_some_and(|size| size > limit) {
-        return Err(too_large());
-    }
-    let mut body = answer.into_body().into_reader();
-    let mut bytes = Vec::new();
-    let mut buffer = [0; 4096];
-    let pace = Pace::new(http);
-    loop {
-        let read = match body.read(&mut buffer) {
-            Ok(0) => break,
-            Ok(read) => read,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            Err(error) if http::is_broken(&error) => {
-                return Err(ImageError::Cut {
-                    what,
-                    wanted: announced.unwrap_or(0),
-                    got: bytes.len() as u64,
-                });
-            }
-            Err(error) => return Err(http.failed(error.into(), "send")),
-        };
-        bytes.extend_from_slice(&buffer[..read]);
-        if bytes.len() as u64 > limit {
-            return Err(too_large());
-        }
-        pace.check(bytes.len() as u64)?;
-    }
-    Ok(bytes)
-}

@@ -7,6 +7,7 @@ use std::{
     sync::Arc,
 };
 
+use rustls_native_certs::{CertificateResult, load_certs_from_paths, load_native_certs};
 use ureq::tls::{Certificate, ClientCert, PemItem, PrivateKey, RootCerts, TlsConfig, parse_pem};
 
 use super::super::ImageError;
@@ -35,7 +36,28 @@ fn unusable(path: &Path) -> impl Fn(super::super::Cause) -> ImageError {
     }
 }
 
-/// How to speak TLS with a registry. Reads the system's authorities: a few milliseconds.
+/// One file with all authorities: Debian, Fedora, SUSE, Alpine.
+const BUNDLES: [&str; 4] = [
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/ssl/ca-bundle.pem",
+    "/etc/ssl/cert.pem",
+];
+
+/// The system's authorities. Reading the bundle alone takes 1 ms; with the folder of single files
+/// beside it, which holds the same ones, it would be 4 to 18 ms.
+fn authorities() -> CertificateResult {
+    let chosen = ["SSL_CERT_FILE", "SSL_CERT_DIR"]
+        .iter()
+        .any(|name| env::var_os(name).is_some());
+    let bundle = BUNDLES.iter().map(Path::new).find(|path| path.is_file());
+    match bundle.filter(|_| !chosen) {
+        Some(bundle) => load_certs_from_paths(Some(bundle), None),
+        None => load_native_certs(),
+    }
+}
+
+/// How to speak TLS with a registry.
 pub(super) fn config(host: &str) -> Result<TlsConfig, ImageError> {
     let mut roots = Vec::new();
     let mut client = None;
@@ -55,7 +77,7 @@ pub(super) fn config(host: &str) -> Result<TlsConfig, ImageError> {
             }
         }
     }
-    let native = rustls_native_certs::load_native_certs();
+    let native = authorities();
     for error in &native.errors {
         log::debug!("certificate authorities: {error}");
     }
