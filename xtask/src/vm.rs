@@ -152,6 +152,10 @@ impl Run {
                 eprintln!("error: the {kernel} guest was not done after {limit} s; {console}");
                 TIME_UP
             }
+            End::NeverReady(status) => {
+                eprintln!("error: the {kernel} guest was never ready: QEMU ended with {status}");
+                BROKEN
+            }
             End::Broken(reason) => {
                 eprintln!("error: the {kernel} guest failed: {reason}");
                 BROKEN

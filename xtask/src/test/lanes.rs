@@ -207,6 +207,7 @@ impl Watch {
             End::Exit(0) if self.planned == self.ended => return tally,
             End::Exit(status) => format!("the runner in the guest ended with {status}"),
             End::TimeUp(console) => format!("the guest's time was up; {console}"),
+            End::NeverReady(status) => format!("the guest was never ready: QEMU: {status}"),
             End::Broken(reason) => reason.clone(),
         };
         let left = self.planned.saturating_sub(self.ended);
