@@ -18,7 +18,8 @@
 #define SLOTS 10
 // What a slot returns while nothing is attached to it.
 #define DISPATCHER_RETURN 31
-// The proceed-on mask that nearly every chain has: pass and dispatcher_return.
+// The proceed-on masks that nearly every chain has: pass, and pass or dispatcher_return.
+#define PROCEED_PASS (1U << XDP_PASS)
 #define PROCEED_DEFAULT (1U << XDP_PASS | 1U << DISPATCHER_RETURN)
 
 struct xdp_dispatcher_config {
@@ -68,8 +69,8 @@ SLOT(compat_test)
 // Keeps the compiler from folding two ways into one, so that the verifier can drop a whole way.
 #define APART(i) asm volatile("" : : "i"(i))
 
-// Calls one slot and leaves unless the chain goes on after its action. The usual mask costs a
-// comparison and no shift: the verifier knows the mask and keeps one of the two forms.
+// Calls one slot and leaves unless the chain goes on after its action. The usual masks cost a
+// comparison and no shift: the verifier knows the mask and keeps one of the three forms.
 #define RUN(i)                                                                                     \
 	if (enabled <= i) {                                                                        \
 		ret = XDP_PASS;                                                                    \
@@ -77,7 +78,12 @@ SLOT(compat_test)
 		return ret;                                                                        \
 	}                                                                                          \
 	ret = prog##i(ctx);                                                                        \
-	if (config->chain_call_actions[i] == PROCEED_DEFAULT) {                                    \
+	proceed = config->chain_call_actions[i];                                                   \
+	if (proceed == PROCEED_PASS) {                                                             \
+		APART(i);                                                                          \
+		if (ret != XDP_PASS)                                                               \
+			return ret;                                                                \
+	} else if (proceed == PROCEED_DEFAULT) {                                                   \
 		APART(i);                                                                          \
 		if (ret != XDP_PASS) {                                                             \
 			APART(i);                                                                  \
@@ -87,7 +93,7 @@ SLOT(compat_test)
 	} else {                                                                                   \
 		APART(i);                                                                          \
 		/* A shift by 32 or more would wrap around to another action's bit. */             \
-		if (ret >= 32 || !(1U << ret & config->chain_call_actions[i]))                     \
+		if (ret >= 32 || !(1U << ret & proceed))                                           \
 			return ret;                                                                \
 	}
 
@@ -95,7 +101,7 @@ SEC("xdp")
 int xdp_dispatcher(struct xdp_md *ctx)
 {
 	volatile const struct xdp_dispatcher_config *config = &conf;
-	__u32 ret;
+	__u32 ret, proceed;
 	__u8 enabled;
 
 	// Holds the address in a register instead of loading it for every slot.

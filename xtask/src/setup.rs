@@ -72,6 +72,7 @@ const PACKAGES: &[(Need, &str, Proof)] = &[
     (Need::Vm, "bpftool", Proof::Program("bpftool")),
     (Need::Vm, "xdp-tools", Proof::Program("xdp-loader")),
     (Need::Vm, "ethtool", Proof::Program("ethtool")),
+    (Need::Bench, "strace", Proof::Program("strace")),
     (Need::Bench, "time", Proof::File("/usr/bin/time")),
     (Need::Bpf, "clang-19", Proof::Program("clang-19")),
     (Need::Bpf, "llvm-19", Proof::Program("llvm-strip-19")),

@@ -12,6 +12,9 @@ const TC_MAGIC: u8 = 237;
 const XDP_VERSION: u8 = 2;
 const XDP_VERSION_DEVBOUND: u8 = 3;
 const TC_VERSION: u8 = 1;
+/// Proceed-on mask of a program that others follow after `XDP_PASS` alone: one bit an action, as in
+/// include/uapi/linux/bpf.h.
+const ONLY_PASS: u32 = 1 << 2;
 /// `BPF_F_XDP_HAS_FRAGS`, include/uapi/linux/bpf.h.
 pub(super) const HAS_FRAGS: u32 = 1 << 5;
 
@@ -70,6 +73,12 @@ impl Config {
             format,
             members: members.collect(),
         }
+    }
+
+    /// The chain is one program, and what becomes of a packet is that program's verdict as it is.
+    pub(super) fn is_its_member(&self) -> bool {
+        matches!(self.format, Format::Xdp { .. })
+            && matches!(self.members[..], [Member { proceed_on, .. }] if proceed_on == ONLY_PASS)
     }
 
     /// Every member can see packets in several fragments.

@@ -42,11 +42,11 @@ pub struct Dispatcher {
     pub id: ProgramId,
     /// Keeps it loaded.
     pub fd: OwnedFd,
-    /// BTF id of the function of each enabled slot.
+    /// BTF id of the function that each member replaces.
     slots: Vec<u32>,
 }
 
-/// Name of the function that a member replaces.
+/// Name of the function that a member is loaded for.
 pub fn slot(position: usize) -> String {
     format!("prog{position}")
 }
@@ -69,8 +69,15 @@ impl Dispatcher {
             let set = map.set_initial_value(&config.bytes());
             set.map_err(|error| Error::query("configure a dispatcher")(load::os_error(&error)))?;
         }
-        let slots = (0..config.members.len().min(SLOTS))
-            .filter_map(|position| libbpf::function_btf_id(&object, &slot(position)))
+        // A packet takes no way through the dispatcher that changes nothing.
+        let slots = if config.is_its_member() {
+            vec![name.to_owned()]
+        } else {
+            (0..config.members.len().min(SLOTS)).map(slot).collect()
+        };
+        let slots = slots
+            .iter()
+            .filter_map(|function| libbpf::function_btf_id(&object, function))
             .collect();
         let object = object
             .load()

@@ -117,6 +117,27 @@ fn xdp_loader_joins_a_chain_of_ours_and_leaves_it() {
     assert_eq!(ingress(&sandbox, &veth, 5, &[early, late]), (vec![5, 5], 5));
 }
 
+#[test]
+fn xdp_loader_joins_and_leaves_a_program_alone_that_proceeds_on_pass() {
+    let Some(sandbox) = Sandbox::requiring(&[Feature::Ext, Feature::XdpLoader]) else {
+        return;
+    };
+    let veth = sandbox.veth();
+    let lone = xdp("pass").xdp(&veth.name).priority(10);
+    let lone = sandbox.load(&lone.proceed_on(&["pass"]));
+    assert_eq!(status(&veth.name), [(lone, 10)]);
+    assert_eq!(ingress(&sandbox, &veth, 5, &[lone]), (vec![5], 5));
+    foreign(&veth.name, "50", "foreign");
+    assert_eq!(ingress(&sandbox, &veth, 5, &[lone]), (vec![5], 5));
+    assert_eq!(foreign_count("foreign"), 5);
+    let theirs = status(&veth.name)[1].0;
+    xdp_loader(&["unload", "-i", &theirs.to_string(), &veth.name]).ok();
+    assert_eq!(ingress(&sandbox, &veth, 5, &[lone]), (vec![5], 5));
+    assert_eq!(foreign_count("foreign"), 5);
+    std::fs::remove_dir_all("/sys/fs/bpf/foreign").unwrap();
+    sandbox.unload(lone);
+}
+
 /// Somebody takes our program away with xdp-loader: it is gone for us as well.
 #[test]
 fn xdp_loader_unloads_one_of_ours() {

@@ -110,6 +110,34 @@ fn every_verdict_of_the_last_program() {
     every_verdict(2);
 }
 
+/// Such a program takes the place of the whole dispatcher, and gives it back when others come.
+#[test]
+fn a_program_alone_that_proceeds_on_pass() {
+    let Some(sandbox) = Sandbox::requiring(&[Feature::Ext]) else {
+        return;
+    };
+    let veth = sandbox.veth();
+    for (action, _) in XDP {
+        let lone = xdp(action)
+            .xdp(&veth.name)
+            .priority(20)
+            .proceed_on(&["pass"]);
+        let lone = sandbox.load(&lone);
+        let passed = if action == "pass" { 5 } else { 0 };
+        let alone = || assert_eq!(ingress(&sandbox, &veth, 5, &[lone]), (vec![5], passed));
+        alone();
+        for priority in [10, 30] {
+            let other = sandbox.load(&xdp("pass").xdp(&veth.name).priority(priority));
+            let after = if priority == 30 { passed.into() } else { 5 };
+            let seen = ingress(&sandbox, &veth, 5, &[lone, other]);
+            assert_eq!(seen, (vec![5, after], passed), "{action} and {priority}");
+            sandbox.unload(other);
+            alone();
+        }
+        sandbox.unload(lone);
+    }
+}
+
 #[test]
 fn proceed_on_is_pass_by_default() {
     let Some(sandbox) = Sandbox::requiring(&[Feature::Ext]) else {

@@ -41,7 +41,7 @@ const MANY: usize = 1000;
 
 pub(super) fn figures(bpfman: &Path) -> Result<Vec<Figure>> {
     let bench = Bench { bpfman };
-    let mut figures = vec![bench.tracepoint()?, bench.tcx()?];
+    let mut figures = vec![bench.tracepoint()?, bench.tcx()?, bench.tcx_in_kernel()?];
     figures.extend(bench.memory()?);
     figures.extend(bench.many()?);
     let size = std::fs::metadata(bpfman)
@@ -110,6 +110,30 @@ impl Bench<'_> {
         )?;
         let what = "load file, tcx : bpftool prog load, pin and tc filter add";
         Ok(compared(what, both.ours, both.ratio(), both.theirs))
+    }
+
+    /// How long one tcx load waits in BPF_LINK_CREATE: the kernel lets an RCU grace period pass there
+    /// (`tcx_entry_sync`, include/net/tcx.h), which no loader can shorten.
+    fn tcx_in_kernel(&self) -> Result<Figure> {
+        let object = object("examples/tc_counter");
+        let took = alone(RUNS, || {
+            let trace = Command::new("strace")
+                .args(["-qq", "-T", "-e", "trace=bpf"])
+                .arg(self.bpfman)
+                .args(["load", "file", "-o", "id", "-p", &object, "tcx"])
+                .args(["-d", "egress", "-i", IFACE])
+                .output()
+                .context("start strace")?;
+            let said = String::from_utf8_lossy(&trace.stderr).into_owned();
+            let call = said.lines().rfind(|line| line.contains("BPF_LINK_CREATE"));
+            let seconds = call
+                .and_then(|line| line.rsplit_once('<')?.1.strip_suffix('>'))
+                .with_context(|| format!("no BPF_LINK_CREATE in: {said}"))?;
+            self.unload_all()?;
+            Ok(Duration::from_secs_f64(seconds.parse()?))
+        })?;
+        let what = "of that load, inside the kernel's BPF_LINK_CREATE";
+        Ok(Figure::new(what, milliseconds(took), "none", true))
     }
 
     /// Peak resident memory, from wait4 of a small parent: a child begins with its parent's peak.

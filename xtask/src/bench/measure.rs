@@ -24,8 +24,28 @@ impl Pair {
 /// it cleans up afterwards does not.
 pub(super) fn pair(
     runs: usize,
+    ours: impl FnMut() -> Result<Duration>,
+    theirs: impl FnMut() -> Result<Duration>,
+) -> Result<Pair> {
+    turns(runs, ours, theirs, median)
+}
+
+/// Runs both in turn and takes the fastest of each: for a short loop, whose time is its own or
+/// longer by what the machine did beside it.
+pub(super) fn fastest(
+    runs: usize,
+    ours: impl FnMut() -> Result<Duration>,
+    theirs: impl FnMut() -> Result<Duration>,
+) -> Result<Pair> {
+    let least = |times: &mut [Duration]| times.iter().min().copied().unwrap_or_default();
+    turns(runs, ours, theirs, least)
+}
+
+fn turns(
+    runs: usize,
     mut ours: impl FnMut() -> Result<Duration>,
     mut theirs: impl FnMut() -> Result<Duration>,
+    pick: impl Fn(&mut [Duration]) -> Duration,
 ) -> Result<Pair> {
     let (mut a, mut b) = (Vec::new(), Vec::new());
     // The first round warms the caches.
@@ -37,8 +57,18 @@ pub(super) fn pair(
         }
     }
     Ok(Pair {
-        ours: median(&mut a),
-        theirs: median(&mut b),
+        ours: pick(&mut a),
+        theirs: pick(&mut b),
+    })
+}
+
+/// The medians over several pairs.
+pub(super) fn medians(times: usize, mut run: impl FnMut() -> Result<Pair>) -> Result<Pair> {
+    let pairs = (0..times).map(|_| run()).collect::<Result<Vec<_>>>()?;
+    let of = |side: fn(&Pair) -> Duration| median(&mut pairs.iter().map(side).collect::<Vec<_>>());
+    Ok(Pair {
+        ours: of(|pair| pair.ours),
+        theirs: of(|pair| pair.theirs),
     })
 }
 
