@@ -5,17 +5,23 @@
 mod attach;
 mod chain;
 mod id;
+mod image;
 mod kernel_type;
 mod kind;
 mod proceed;
 mod record;
+mod reference;
 mod view;
 
 pub use attach::{Attach, AttachError, Direction, MAX_PRIORITY, NetAttach, Tracepoint};
 pub use chain::{Chain, ChainFull, DEFAULT_PRIORITY, Member, SLOTS};
 pub use id::{LinkId, MapId, ProgramId};
+pub use image::{
+    AuthError, ImageOrigin, ImageView, PullPolicy, Pulled, RegistryAuth, UnknownPolicy,
+};
 pub use kernel_type::{KernelType, UnknownKernelType};
 pub use kind::{Kind, Misfit, Section, UnknownKind};
 pub use proceed::{ProceedOn, UnknownAction};
 pub use record::{Place, Record, Source};
+pub use reference::{Digest, ImageReference, ReferenceError, is_loopback};
 pub use view::{BpfmanState, KernelState, ProgramView, Summary};

@@ -1,10 +1,10 @@
 //! What state says of a loaded program: the meaning that the kernel does not keep.
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{collections::BTreeMap, fmt, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Attach, ProgramId};
+use crate::{Attach, ImageReference, ProgramId, PullPolicy};
 
 /// Where the bytecode came from.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -15,6 +15,22 @@ pub enum Source {
         /// Absolute path.
         path: PathBuf,
     },
+    /// A bytecode image.
+    Image {
+        /// Its name, as it was typed.
+        url: ImageReference,
+        /// When a registry is asked.
+        pull_policy: PullPolicy,
+    },
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File { path } => path.display().fmt(f),
+            Self::Image { url, .. } => write!(f, "image {url}"),
+        }
+    }
 }
 
 /// The interface that a name meant when the program was loaded. Names and namespaces come and go
