@@ -3,6 +3,8 @@
 
 use std::collections::{HashMap, HashSet};
 
+use object::{Endian as _, Endianness as Order};
+
 use crate::{Error, elf::Elf};
 
 const MAGIC: u16 = 0xeb9f;
@@ -34,9 +36,10 @@ impl<'a> Debug<'a> {
     }
 
     fn parse(btf: &Btf<'a>, ext: &'a [u8]) -> Option<Self> {
-        if half(ext, 0)? != MAGIC {
+        if byte_order(ext)? != btf.order {
             return None;
         }
+        let word = |data, offset| btf.word(data, offset);
         let header = word(ext, 4)?;
         let part = |offset: usize, len: usize| {
             slice(
@@ -69,36 +72,85 @@ impl<'a> Debug<'a> {
     }
 }
 
-/// The two parts of a `.BTF` section.
-struct Btf<'a> {
+/// The two parts of a `.BTF` section, of an object for any host.
+pub(crate) struct Btf<'a> {
+    order: Order,
     types: &'a [u8],
     strings: &'a [u8],
 }
 
+/// A type, by its fields. Ids count from 1.
+#[derive(Clone, Copy)]
+pub(crate) struct Type<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) kind: u32,
+    /// Size in bytes, or the id of another type.
+    pub(crate) number: u32,
+    pub(crate) body: &'a [u8],
+    /// Head and body.
+    record: &'a [u8],
+}
+
 impl<'a> Btf<'a> {
-    fn parse(data: &'a [u8]) -> Option<Self> {
-        if half(data, 0)? != MAGIC {
-            return None;
-        }
-        let body = data.get(word(data, 4)? as usize..)?;
-        let types = slice(body, word(data, 8)?, word(data, 12)?)?;
-        let strings = slice(body, word(data, 16)?, word(data, 20)?)?;
-        (strings.last() == Some(&0)).then_some(Self { types, strings })
+    pub(crate) fn parse(data: &'a [u8]) -> Option<Self> {
+        let order = byte_order(data)?;
+        let word = |offset| read_word(order, data, offset);
+        let body = data.get(word(4)? as usize..)?;
+        let types = slice(body, word(8)?, word(12)?)?;
+        let strings = slice(body, word(16)?, word(20)?)?;
+        (strings.last() == Some(&0)).then_some(Self {
+            order,
+            types,
+            strings,
+        })
     }
 
-    fn string(&self, offset: u32) -> Option<&'a str> {
+    pub(crate) fn word(&self, data: &[u8], offset: usize) -> Option<u32> {
+        read_word(self.order, data, offset)
+    }
+
+    /// All types, in the order of their ids.
+    pub(crate) fn types(&self) -> Option<Vec<Type<'a>>> {
+        let mut types = Vec::new();
+        let mut rest = self.types;
+        while !rest.is_empty() {
+            let info = self.word(rest, 4)?;
+            let (kind, count) = (info >> 24 & 0x1f, (info & 0xffff) as usize);
+            let (record, after) = rest.split_at_checked(HEAD + body_size(kind, count)?)?;
+            types.push(Type {
+                name: self.string(self.word(record, 0)?)?,
+                kind,
+                number: self.word(record, 8)?,
+                body: record.get(HEAD..)?,
+                record,
+            });
+            rest = after;
+        }
+        Some(types)
+    }
+
+    /// What is added to it is written in the order of the host.
+    fn is_of_host(&self) -> bool {
+        self.order == Order::default()
+    }
+
+    pub(crate) fn string(&self, offset: u32) -> Option<&'a str> {
         let rest = self.strings.get(offset as usize..)?;
         let end = rest.iter().position(|byte| *byte == 0)?;
         str::from_utf8(&rest[..end]).ok()
     }
 }
 
-fn half(data: &[u8], offset: usize) -> Option<u16> {
-    Some(u16::from_ne_bytes(*data.get(offset..)?.first_chunk()?))
+/// The byte order in which the magic number is right.
+fn byte_order(data: &[u8]) -> Option<Order> {
+    let first = *data.first_chunk()?;
+    [Order::Little, Order::Big]
+        .into_iter()
+        .find(|order| order.read_u16(first) == MAGIC)
 }
 
-fn word(data: &[u8], offset: usize) -> Option<u32> {
-    Some(u32::from_ne_bytes(*data.get(offset..)?.first_chunk()?))
+fn read_word(order: Order, data: &[u8], offset: usize) -> Option<u32> {
+    Some(order.read_u32(*data.get(offset..)?.first_chunk()?))
 }
 
 fn slice(data: &[u8], offset: u32, len: u32) -> Option<&[u8]> {
@@ -119,11 +171,11 @@ pub(crate) const MAP_SIZE: u32 = 5 * 8;
 const MEMBERS: [&str; 5] = ["type", "key_size", "value_size", "max_entries", "map_flags"];
 
 const KIND_INT: u32 = 1;
-const KIND_PTR: u32 = 2;
-const KIND_ARRAY: u32 = 3;
-const KIND_STRUCT: u32 = 4;
-const KIND_VAR: u32 = 14;
-const KIND_DATASEC: u32 = 15;
+pub(crate) const KIND_PTR: u32 = 2;
+pub(crate) const KIND_ARRAY: u32 = 3;
+pub(crate) const KIND_STRUCT: u32 = 4;
+pub(crate) const KIND_VAR: u32 = 14;
+pub(crate) const KIND_DATASEC: u32 = 15;
 /// Head of every type: name, kind and count, size or type.
 const HEAD: usize = 12;
 
@@ -177,7 +229,7 @@ impl Writer {
         };
         if let Some(data) = existing {
             const BROKEN: Error = Error::Damaged("its BTF contradicts itself");
-            let btf = Btf::parse(data).ok_or(BROKEN)?;
+            let btf = Btf::parse(data).filter(Btf::is_of_host).ok_or(BROKEN)?;
             writer.strings = btf.strings.to_vec();
             writer.copy_types(&btf).ok_or(BROKEN)?;
         }
@@ -187,25 +239,19 @@ impl Writer {
     /// Copies the types in their order, which is what numbers them. Descriptions of the sections
     /// that are made anew become pointers to nothing: libbpf would look for those sections.
     fn copy_types(&mut self, btf: &Btf<'_>) -> Option<()> {
-        let mut rest = btf.types;
-        while !rest.is_empty() {
-            let info = word(rest, 4)?;
-            let (kind, count) = (info >> 24 & 0x1f, info & 0xffff);
-            let (record, after) = rest.split_at_checked(HEAD + body_size(kind, count as usize)?)?;
-            let name = btf.string(word(record, 0)?)?;
-            if kind == KIND_DATASEC && is_map_section(name) {
-                if name == ".maps" {
-                    for variable in record.get(HEAD..)?.chunks_exact(12) {
-                        let of = |offset| word(variable, offset);
+        for ty in btf.types()? {
+            if ty.kind == KIND_DATASEC && is_map_section(ty.name) {
+                if ty.name == ".maps" {
+                    for variable in ty.body.chunks_exact(12) {
+                        let of = |offset| btf.word(variable, offset);
                         self.variables.push([of(0)?, of(4)?, of(8)?]);
                     }
                 }
                 self.add(0, KIND_PTR, 0, 0, &[]);
             } else {
-                self.types.extend_from_slice(record);
+                self.types.extend_from_slice(ty.record);
                 self.last_id += 1;
             }
-            rest = after;
         }
         Some(())
     }
@@ -321,7 +367,7 @@ mod tests {
         let kept = &before.types[..before.types.len() - HEAD - 12];
         assert!(after.types.starts_with(kept));
         let section = &after.types[after.types.len() - HEAD - 2 * 12..];
-        assert_eq!(word(section, 4), Some(KIND_DATASEC << 24 | 2));
+        assert_eq!(after.word(section, 4), Some(KIND_DATASEC << 24 | 2));
         let old = &before.types[before.types.len() - 12..];
         assert_eq!(&section[HEAD..HEAD + 12], old);
     }

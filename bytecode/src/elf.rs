@@ -1,7 +1,7 @@
 //! The one view of an ELF object that the rest of the crate reads through.
 
 use object::{
-    NativeEndian as Host, SymbolIndex,
+    Endianness as Order, SymbolIndex,
     elf::{
         EM_BPF, EM_NONE, ET_REL, FileHeader64, Rel64, SHF_EXECINSTR, SHT_NOBITS, SHT_NULL,
         SHT_PROGBITS, SHT_REL, SHT_SYMTAB, STB_GLOBAL, STT_NOTYPE, STT_SECTION, SectionHeader64,
@@ -12,10 +12,10 @@ use object::{
 
 use crate::{Endianness, Error, Machine};
 
-pub(crate) type Header = FileHeader64<Host>;
-pub(crate) type RawSection = SectionHeader64<Host>;
-pub(crate) type RawSymbol = Sym64<Host>;
-pub(crate) type RawRel = Rel64<Host>;
+pub(crate) type Header = FileHeader64<Order>;
+pub(crate) type RawSection = SectionHeader64<Order>;
+pub(crate) type RawSymbol = Sym64<Order>;
+pub(crate) type RawRel = Rel64<Order>;
 
 /// What libbpf makes of a section.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,13 +38,9 @@ pub(crate) struct Section<'a> {
     pub(crate) index: usize,
     pub(crate) name: &'a str,
     pub(crate) kind: Kind,
+    /// In bytes.
+    pub(crate) size: u64,
     pub(crate) raw: &'a RawSection,
-}
-
-impl Section<'_> {
-    pub(crate) fn size(&self) -> u64 {
-        self.raw.sh_size.get(Host)
-    }
 }
 
 #[derive(Clone, Copy)]
@@ -75,38 +71,65 @@ impl Symbol<'_> {
 
 pub(crate) struct Elf<'a> {
     pub(crate) bytes: &'a [u8],
-    pub(crate) header: &'a Header,
+    /// Of the object; that of the host where [`Elf::parse`] made it.
+    pub(crate) order: Order,
+    header: &'a Header,
     sections: Vec<Section<'a>>,
     symbols: SymbolTable<'a, Header>,
 }
 
 impl<'a> Elf<'a> {
+    /// An object that this host can run.
     pub(crate) fn parse(bytes: &'a [u8]) -> Result<Self, Error> {
-        let header = check_header(bytes)?;
-        let table = section_table(header, bytes)?;
+        check_host(bytes)?;
+        Self::parse_foreign(bytes)
+    }
+
+    /// An object for any host.
+    pub(crate) fn parse_foreign(bytes: &'a [u8]) -> Result<Self, Error> {
+        let order = match byte_order(bytes)? {
+            Endianness::Little => Order::Little,
+            Endianness::Big => Order::Big,
+        };
+        let header = Header::parse(bytes).map_err(Error::Elf)?;
+        if header.e_type(order) != ET_REL {
+            return Err(Error::NotRelocatable);
+        }
+        let table = section_table(header, order, bytes)?;
         let mut sections = Vec::with_capacity(table.len());
         for (index, raw) in table.enumerate() {
-            check_extent(raw, bytes)?;
-            let name = table.section_name(Host, raw).map_err(Error::Elf)?;
+            check_extent(raw, order, bytes)?;
+            let name = table.section_name(order, raw).map_err(Error::Elf)?;
             let name = str::from_utf8(name)
                 .map_err(|_| Error::Damaged("the name of a section is not UTF-8"))?;
             sections.push(Section {
                 index: index.0,
                 name,
-                kind: section_kind(name, raw),
+                kind: section_kind(name, raw, order),
+                size: raw.sh_size.get(order),
                 raw,
             });
         }
-        let symbols = table.symbols(Host, bytes, SHT_SYMTAB).map_err(Error::Elf)?;
+        let symbols = table
+            .symbols(order, bytes, SHT_SYMTAB)
+            .map_err(Error::Elf)?;
         if symbols.is_empty() {
             return Err(Error::Stripped);
         }
         Ok(Self {
             bytes,
+            order,
             header,
             sections,
             symbols,
         })
+    }
+
+    pub(crate) fn endianness(&self) -> Endianness {
+        match self.order {
+            Order::Little => Endianness::Little,
+            Order::Big => Endianness::Big,
+        }
     }
 
     pub(crate) fn sections(&self) -> &[Section<'a>] {
@@ -123,25 +146,28 @@ impl<'a> Elf<'a> {
 
     /// Contents; empty for what takes no room in the file.
     pub(crate) fn data(&self, section: &Section<'a>) -> Result<&'a [u8], Error> {
-        section.raw.data(Host, self.bytes).map_err(Error::Elf)
+        section.raw.data(self.order, self.bytes).map_err(Error::Elf)
     }
 
     /// Index of the section that holds the names of sections.
     pub(crate) fn section_names(&self) -> Result<usize, Error> {
-        Ok(self.header.shstrndx(Host, self.bytes).map_err(Error::Elf)? as usize)
+        Ok(self
+            .header
+            .shstrndx(self.order, self.bytes)
+            .map_err(Error::Elf)? as usize)
     }
 
     /// Where a section's header lies in the file.
     pub(crate) fn header_offset(&self, section: usize) -> usize {
         // Within the file, as parsing the section table has shown.
-        position(self.header.e_shoff.get(Host)) + section * size_of::<RawSection>()
+        position(self.header.e_shoff.get(self.order)) + section * size_of::<RawSection>()
     }
 
     /// Where a symbol lies in the file.
     pub(crate) fn symbol_offset(&self, symbol: usize) -> usize {
         let table = self.section(self.symbols.section().0);
         // Within the file, as parsing the symbol table has shown.
-        table.map_or(0, |table| position(table.raw.sh_offset.get(Host)))
+        table.map_or(0, |table| position(table.raw.sh_offset.get(self.order)))
             + symbol * size_of::<RawSymbol>()
     }
 
@@ -153,7 +179,7 @@ impl<'a> Elf<'a> {
 
     /// The symbol that a relocation refers to.
     pub(crate) fn target(&self, entry: &RawRel) -> Result<Symbol<'a>, Error> {
-        let index = SymbolIndex(entry.r_sym(Host) as usize);
+        let index = SymbolIndex(entry.r_sym(self.order) as usize);
         self.read_symbol(index, self.symbols.symbol(index).map_err(Error::Elf)?)
     }
 
@@ -166,21 +192,24 @@ impl<'a> Elf<'a> {
     }
 
     fn read_symbol(&self, index: SymbolIndex, raw: &'a RawSymbol) -> Result<Symbol<'a>, Error> {
-        let name = self.symbols.symbol_name(Host, raw).map_err(Error::Elf)?;
+        let name = self
+            .symbols
+            .symbol_name(self.order, raw)
+            .map_err(Error::Elf)?;
         Ok(Symbol {
             index: index.0,
             name: str::from_utf8(name)
                 .map_err(|_| Error::Damaged("the name of a symbol is not UTF-8"))?,
             section: self
                 .symbols
-                .symbol_section(Host, raw, index)
+                .symbol_section(self.order, raw, index)
                 .map_err(Error::Elf)?
                 .map(|section| section.0),
-            undefined: raw.is_undefined(Host),
+            undefined: raw.is_undefined(self.order),
             kind: raw.st_type(),
             bind: raw.st_bind(),
-            value: raw.st_value.get(Host),
-            size: raw.st_size.get(Host),
+            value: raw.st_value.get(self.order),
+            size: raw.st_size.get(self.order),
         })
     }
 
@@ -190,12 +219,12 @@ impl<'a> Elf<'a> {
     ) -> impl Iterator<Item = (&Section<'a>, &Section<'a>, Result<&'a [RawRel], Error>)> {
         self.sections
             .iter()
-            .filter(|section| section.raw.sh_type(Host) == SHT_REL)
+            .filter(|section| section.raw.sh_type(self.order) == SHT_REL)
             .filter_map(|section| {
-                let changed = self.section(section.raw.sh_info.get(Host) as usize)?;
+                let changed = self.section(section.raw.sh_info.get(self.order) as usize)?;
                 let entries = section
                     .raw
-                    .data_as_array(Host, self.bytes)
+                    .data_as_array(self.order, self.bytes)
                     .map_err(Error::Elf);
                 Some((section, changed, entries))
             })
@@ -207,7 +236,21 @@ pub(crate) fn position(offset: u64) -> usize {
     usize::try_from(offset).unwrap_or(usize::MAX)
 }
 
-fn check_header(bytes: &[u8]) -> Result<&Header, Error> {
+/// Refuses what is no eBPF object, whatever its byte order.
+/// Size of the header that [`check_host`] needs, in bytes.
+pub(crate) const HEADER_SIZE: u64 = size_of::<Header>() as u64;
+
+/// Refuses what is no object for this host, by its header alone.
+pub(crate) fn check_host(start: &[u8]) -> Result<(), Error> {
+    let object = byte_order(start)?;
+    if object != Endianness::HOST {
+        let host = Endianness::HOST;
+        return Err(Error::Endianness { object, host });
+    }
+    Ok(())
+}
+
+fn byte_order(bytes: &[u8]) -> Result<Endianness, Error> {
     if bytes.is_empty() {
         return Err(Error::Empty);
     }
@@ -242,17 +285,7 @@ fn check_header(bytes: &[u8]) -> Result<&Header, Error> {
     if machine.0 != EM_BPF.0 && machine.0 != EM_NONE.0 {
         return Err(Error::NotBpf { machine });
     }
-    if object != Endianness::HOST {
-        return Err(Error::Endianness {
-            object,
-            host: Endianness::HOST,
-        });
-    }
-    let header = Header::parse(bytes).map_err(Error::Elf)?;
-    if header.e_type(Host) != ET_REL {
-        return Err(Error::NotRelocatable);
-    }
-    Ok(header)
+    Ok(object)
 }
 
 fn looks_like(bytes: &[u8]) -> Option<&'static str> {
@@ -276,11 +309,12 @@ fn looks_like(bytes: &[u8]) -> Option<&'static str> {
 
 fn section_table<'a>(
     header: &'a Header,
+    order: Order,
     bytes: &'a [u8],
 ) -> Result<SectionTable<'a, Header>, Error> {
     let has = bytes.len() as u64;
-    let start = header.e_shoff.get(Host);
-    let count = u64::from(header.e_shnum.get(Host)).max(1);
+    let start = header.e_shoff.get(order);
+    let count = u64::from(header.e_shnum.get(order)).max(1);
     let needs = start.saturating_add(count * size_of::<RawSection>() as u64);
     if needs > has {
         return Err(Error::Truncated {
@@ -292,18 +326,18 @@ fn section_table<'a>(
     if start == 0 {
         return Err(Error::Damaged("it has no sections"));
     }
-    header.sections(Host, bytes).map_err(Error::Elf)
+    header.sections(order, bytes).map_err(Error::Elf)
 }
 
-fn check_extent(raw: &RawSection, bytes: &[u8]) -> Result<(), Error> {
-    if matches!(raw.sh_type(Host), SHT_NOBITS | SHT_NULL) {
+fn check_extent(raw: &RawSection, order: Order, bytes: &[u8]) -> Result<(), Error> {
+    if matches!(raw.sh_type(order), SHT_NOBITS | SHT_NULL) {
         return Ok(());
     }
     let has = bytes.len() as u64;
     let needs = raw
         .sh_offset
-        .get(Host)
-        .saturating_add(raw.sh_size.get(Host));
+        .get(order)
+        .saturating_add(raw.sh_size.get(order));
     if needs > has {
         return Err(Error::Truncated {
             what: "last section",
@@ -314,12 +348,12 @@ fn check_extent(raw: &RawSection, bytes: &[u8]) -> Result<(), Error> {
     Ok(())
 }
 
-fn section_kind(name: &str, raw: &RawSection) -> Kind {
+fn section_kind(name: &str, raw: &RawSection, order: Order) -> Kind {
     let family = |family: &str| {
         name.strip_prefix(family)
             .is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
     };
-    let kind = raw.sh_type(Host);
+    let kind = raw.sh_type(order);
     if kind == SHT_NOBITS {
         return if family(".bss") {
             Kind::Data
@@ -327,10 +361,10 @@ fn section_kind(name: &str, raw: &RawSection) -> Kind {
             Kind::Other
         };
     }
-    if kind != SHT_PROGBITS || raw.sh_size.get(Host) == 0 {
+    if kind != SHT_PROGBITS || raw.sh_size.get(order) == 0 {
         return Kind::Other;
     }
-    if raw.sh_flags(Host).contains(SHF_EXECINSTR) {
+    if raw.sh_flags(order).contains(SHF_EXECINSTR) {
         return Kind::Code;
     }
     match name {

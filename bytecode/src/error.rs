@@ -60,6 +60,9 @@ impl fmt::Display for Machine {
 /// `cannot use /x/y.o: not an ELF file`.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
+    /// An image, its registry or the store.
+    #[error(transparent)]
+    Image(#[from] crate::image::ImageError),
     /// Nothing at that path.
     #[error("no such file")]
     NotFound,
@@ -248,6 +251,7 @@ impl Error {
     /// What the user can do about it, where something can be said: one lowercase line.
     pub fn hint(&self) -> Option<String> {
         Some(match self {
+            Self::Image(error) => return error.hint(),
             Self::NoSuchProgram {
                 similar, programs, ..
             } => did_you_mean(

@@ -91,7 +91,7 @@ pub(crate) fn collect(elf: &Elf<'_>) -> Result<Vec<Global>, Error> {
         if symbol
             .value
             .checked_add(symbol.size)
-            .is_none_or(|end| end > section.size())
+            .is_none_or(|end| end > section.size)
         {
             return Err(Error::Damaged("a variable lies outside of its section"));
         }

@@ -9,7 +9,7 @@
 use std::{collections::HashMap, mem::offset_of};
 
 use object::{
-    NativeEndian as Host,
+    Endian as _, Endianness as Order,
     elf::{SHT_NOBITS, SHT_PROGBITS, STB_GLOBAL, STT_FILE, STT_OBJECT, SymbolInfo},
     pod::{bytes_of, from_bytes},
 };
@@ -21,6 +21,13 @@ use crate::{
     rewrite::Rewrite,
 };
 
+/// Only objects for this host are rewritten.
+const HOST: Order = if cfg!(target_endian = "little") {
+    Order::Little
+} else {
+    Order::Big
+};
+
 /// A definition, and where it goes.
 struct Definition<'a> {
     symbol: Symbol<'a>,
@@ -28,6 +35,22 @@ struct Definition<'a> {
     /// In the new section.
     offset: u64,
     numbers: [u32; 5],
+}
+
+/// Name and type number of each map, of an object for any host.
+pub(crate) fn map_types<'a>(elf: &Elf<'a>) -> Result<Vec<(&'a str, u32)>, Error> {
+    if !elf
+        .sections()
+        .iter()
+        .any(|section| section.kind == Kind::LegacyMaps)
+    {
+        return Ok(Vec::new());
+    }
+    let definitions = definitions(elf, 0)?;
+    let types = definitions
+        .iter()
+        .map(|map| (map.symbol.name, map.numbers[0]));
+    Ok(types.collect())
 }
 
 /// The changes that an object needs; none when it has no definitions of the old kind.
@@ -45,7 +68,7 @@ pub(crate) fn plan(elf: &Elf<'_>) -> Result<Option<Rewrite>, Error> {
         .iter()
         .find(|section| section.kind == Kind::Maps);
     let target = modern.unwrap_or(first);
-    let start = modern.map_or(0, |section| section.size().next_multiple_of(8));
+    let start = modern.map_or(0, |section| section.size.next_multiple_of(8));
     let definitions = definitions(elf, start)?;
 
     let mut rewrite = Rewrite::of(elf.bytes.len());
@@ -83,7 +106,7 @@ fn definitions<'a>(elf: &Elf<'a>, start: u64) -> Result<Vec<Definition<'a>>, Err
         let end = match symbols.get(position + 1) {
             _ if symbol.size > 0 => symbol.value.saturating_add(symbol.size),
             Some((following, symbol)) if following.index == section.index => symbol.value,
-            _ => section.size(),
+            _ => section.size,
         };
         let numbers = numbers(elf, section, symbol, end)?;
         definitions.push(Definition {
@@ -116,7 +139,7 @@ fn numbers(
         .map(|bytes| {
             let mut numbers = [0; 5];
             for (number, bytes) in numbers.iter_mut().zip(bytes.as_chunks().0) {
-                *number = u32::from_ne_bytes(*bytes);
+                *number = elf.order.read_u32(*bytes);
             }
             numbers
         })
@@ -166,19 +189,19 @@ fn redirect(
             continue;
         }
         let code = elf.data(changed)?;
-        let start = relocations.raw.sh_offset.get(Host);
+        let start = relocations.raw.sh_offset.get(elf.order);
         for (entry, place) in entries?.iter().zip((start..).step_by(size_of::<RawRel>())) {
             let symbol = elf.target(entry)?;
             let Some(section) = symbol.section.filter(|_| symbol.is_section()) else {
                 continue;
             };
-            let addend = usize::try_from(entry.r_offset.get(Host))
+            let addend = usize::try_from(entry.r_offset.get(elf.order))
                 .ok()
                 .and_then(|offset| code.get(offset..)?.get(4..8)?.first_chunk())
                 .map_or(0, |value| i64::from(i32::from_ne_bytes(*value)));
             let offset = symbol.value.saturating_add_signed(addend);
             if let Some(map) = by_place.get(&(section, offset)) {
-                let info = (*map as u64) << 32 | (entry.r_info.get(Host) & 0xffff_ffff);
+                let info = (*map as u64) << 32 | (entry.r_info.get(elf.order) & 0xffff_ffff);
                 let place = position(place) + offset_of!(RawRel, r_info);
                 rewrite.replace(place, info.to_ne_bytes());
             }
@@ -248,9 +271,9 @@ fn describe(
 /// Gives a section a name and contents, or takes both away.
 fn set(headers: &mut [RawSection], index: usize, name: u32, place: Option<(u64, u64)>) {
     if let Some(header) = headers.get_mut(index) {
-        header.sh_name.set(Host, name);
+        header.sh_name.set(HOST, name);
         header.sh_type.set(
-            Host,
+            HOST,
             if place.is_some() {
                 SHT_PROGBITS
             } else {
@@ -258,9 +281,9 @@ fn set(headers: &mut [RawSection], index: usize, name: u32, place: Option<(u64, 
             },
         );
         let (offset, size) = place.unwrap_or_default();
-        header.sh_offset.set(Host, offset);
-        header.sh_size.set(Host, size);
-        header.sh_addralign.set(Host, 8);
+        header.sh_offset.set(HOST, offset);
+        header.sh_size.set(HOST, size);
+        header.sh_addralign.set(HOST, 8);
     }
 }
 
@@ -294,8 +317,8 @@ impl SectionNames {
 
     fn replace(&self, headers: &mut [RawSection]) {
         if let Some(header) = headers.get_mut(self.table) {
-            header.sh_offset.set(Host, self.place.0);
-            header.sh_size.set(Host, self.place.1);
+            header.sh_offset.set(HOST, self.place.0);
+            header.sh_size.set(HOST, self.place.1);
         }
     }
 }

@@ -6,12 +6,16 @@
 //! program is meant, which maps it needs, where its global variables lie.
 
 mod btf;
+pub mod build;
 mod choose;
 mod elf;
 mod error;
 mod file;
 mod globals;
+pub mod image;
+mod inventory;
 mod legacy;
+mod map_type;
 mod object;
 mod reach;
 mod rewrite;
@@ -19,4 +23,6 @@ mod rewrite;
 pub use error::{Endianness, Error, Machine};
 pub use file::{MAX_SIZE, read_file};
 pub use globals::{Global, Patch};
+pub use inventory::Inventory;
+pub use map_type::map_type_name;
 pub use object::{Object, Program};

@@ -2,14 +2,15 @@
 
 use std::fmt::Write as _;
 
-use object::elf::STT_FUNC;
 use sha2::{Digest as _, Sha256};
 
 use crate::{
     Error, Global,
     btf::Debug,
-    elf::{Elf, Kind},
-    globals, legacy,
+    elf::Elf,
+    globals,
+    inventory::{btf_of_maps, entry_section, program_section},
+    legacy,
     reach::Reach,
 };
 
@@ -56,17 +57,16 @@ impl Object {
     /// Checks the bytes and finds what is in them. They are taken over, never copied; map
     /// definitions of the old kind (section `maps`) are rewritten into BTF-defined ones, because
     /// libbpf 1 takes no others.
-    pub fn parse(mut bytes: Vec<u8>) -> Result<Self, Error> {
-        let elf = Elf::parse(&bytes)?;
-        let btf_maps = elf
-            .sections()
-            .iter()
-            .any(|section| section.kind == Kind::Maps);
-        if btf_maps && elf.by_name(".BTF").is_none() {
-            return Err(Error::MapsWithoutBtf);
-        }
-        let rewrite = legacy::plan(&elf)?;
+    pub fn parse(bytes: Vec<u8>) -> Result<Self, Error> {
         let digest = hex(&Sha256::digest(&bytes));
+        Self::parse_named(bytes, digest)
+    }
+
+    /// The same, for bytes whose SHA-256 is known.
+    pub(crate) fn parse_named(mut bytes: Vec<u8>, digest: String) -> Result<Self, Error> {
+        let elf = Elf::parse(&bytes)?;
+        btf_of_maps(&elf)?;
+        let rewrite = legacy::plan(&elf)?;
         if let Some(rewrite) = rewrite {
             rewrite.apply(&mut bytes)?;
         }
@@ -153,23 +153,15 @@ fn collect_programs(
     let mut found = Vec::new();
     for symbol in elf.symbols() {
         let symbol = symbol?;
-        let Some(section) = symbol.section.and_then(|index| elf.section(index)) else {
+        let Some(section) = entry_section(elf, &symbol) else {
             continue;
         };
-        let entry = section.kind == Kind::Code && section.name != ".text";
-        if !entry || symbol.kind != STT_FUNC {
-            continue;
-        }
         let Some(node) = reach.function_at(section.index, symbol.value) else {
             continue;
         };
         let program = Program {
             name: symbol.name.to_owned(),
-            section: section
-                .name
-                .strip_prefix('?')
-                .unwrap_or(section.name)
-                .to_owned(),
+            section: program_section(section.name),
             func_info: debug.describes(section.name, symbol.value),
             node,
         };

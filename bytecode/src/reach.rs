@@ -5,7 +5,6 @@
 use std::{borrow::Cow, cmp::Reverse, collections::BTreeSet, mem::offset_of};
 
 use object::{
-    NativeEndian as Host,
     elf::{STB_WEAK, STT_FUNC, STT_NOTYPE, SymbolInfo},
     pod::bytes_of_slice,
 };
@@ -147,7 +146,7 @@ impl Reach {
             let entries = entries?;
             let mut kept: Vec<RawRel> = Vec::with_capacity(entries.len());
             for entry in entries {
-                let map = at(&self.maps, changed.index, entry.r_offset.get(Host));
+                let map = at(&self.maps, changed.index, entry.r_offset.get(elf.order));
                 let wanted = map.is_none_or(|map| reached.get(map).copied().unwrap_or(true));
                 if wanted || !elf.refers_to_code(entry)? {
                     kept.push(*entry);
@@ -157,7 +156,7 @@ impl Reach {
                 let kept = bytes_of_slice(&kept);
                 let size = elf.header_offset(relocations.index) + offset_of!(RawSection, sh_size);
                 rewrite.replace(size, (kept.len() as u64).to_ne_bytes());
-                rewrite.replace(position(relocations.raw.sh_offset.get(Host)), kept);
+                rewrite.replace(position(relocations.raw.sh_offset.get(elf.order)), kept);
             }
         }
         Ok(())
@@ -279,7 +278,7 @@ impl<'e, 'a> Builder<'e, 'a> {
         };
         let mut links = Vec::with_capacity(entries.len());
         for entry in entries {
-            let offset = entry.r_offset.get(Host);
+            let offset = entry.r_offset.get(self.elf.order);
             if changed.kind == Kind::Code {
                 self.relocated.push((changed.index, offset));
             }

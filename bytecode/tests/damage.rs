@@ -14,12 +14,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bytecode::Object;
+use bytecode::{Inventory, Object};
 use common::bytes;
 use proptest::prelude::*;
 
 /// Objects that between them have every structure that is read.
-const SAMPLES: [&str; 7] = [
+const SAMPLES: [&str; 9] = [
     "test/old_maps_mixed.bpf.o",
     "test/old_maps_static_nobtf.bpf.o",
     "test/globals.bpf.o",
@@ -27,11 +27,14 @@ const SAMPLES: [&str; 7] = [
     "test/kfunc.bpf.o",
     "test/reach.bpf.o",
     "test/core.bpf.o",
+    "test/xdp_counter_bpfeb.bpf.o",
+    "test/old_maps_bpfeb.bpf.o",
 ];
 
 /// Everything that can be asked of an object.
 fn use_up(bytes: Vec<u8>) {
     let size = bytes.len();
+    black_box(Inventory::read(&bytes).is_ok());
     let Ok(object) = Object::parse(bytes) else {
         return;
     };
@@ -59,7 +62,8 @@ fn truncation_at_every_byte() {
         for length in 0..whole.len() {
             // The section table comes last in what clang writes.
             assert!(
-                Object::parse(whole[..length].to_vec()).is_err(),
+                Object::parse(whole[..length].to_vec()).is_err()
+                    && Inventory::read(&whole[..length]).is_err(),
                 "{name} cut to {length}"
             );
         }
