@@ -154,10 +154,8 @@ fn extension(
     let dispatcher = dispatcher?;
     if !plan.program.has_func_info() {
         let program = plan.program.name().to_owned();
-        return Err(Error::NeedsBtf {
-            program,
-            path: plan.path().to_owned(),
-        });
+        let from = plan.request.source.to_string();
+        return Err(Error::NeedsBtf { program, from });
     }
     let (target, function) = (dispatcher.fd.as_fd(), slot(position));
     let loaded = plan.load(

@@ -1,7 +1,8 @@
 //! The configuration file. One that does not parse is an error, never ignored.
 
-use std::{collections::BTreeMap, fs, io, path::Path};
+use std::{collections::BTreeMap, fs, io, num::NonZeroU32, path::Path, time::Duration};
 
+use bytecode::image::{Limits, Settings};
 use kernel::XdpMode;
 use serde::Deserialize;
 
@@ -15,9 +16,7 @@ pub(crate) struct Config {
     /// Read by the image commands.
     #[serde(rename = "container_runtime")]
     _container_runtime: toml::Table,
-    /// Read by the image commands.
-    #[serde(rename = "registry")]
-    _registry: toml::Table,
+    registry: Registry,
     /// Read by the image commands.
     #[serde(rename = "signing")]
     _signing: toml::Table,
@@ -27,6 +26,33 @@ pub(crate) struct Config {
 #[serde(deny_unknown_fields, default)]
 struct Interface {
     xdp_mode: Option<Mode>,
+}
+
+/// How registries are asked, and what their images may cost.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Registry {
+    plain_http: Vec<String>,
+    timeout_seconds: NonZeroU32,
+    attempts: NonZeroU32,
+    max_manifest_size: NonZeroU32,
+    max_layer_size: u64,
+    max_object_size: u64,
+}
+
+impl Default for Registry {
+    fn default() -> Self {
+        let (settings, limits) = (Settings::default(), Limits::default());
+        let number = |value| NonZeroU32::new(value).unwrap_or(NonZeroU32::MIN);
+        Self {
+            plain_http: settings.plain_http,
+            timeout_seconds: number(u32::try_from(settings.timeout.as_secs()).unwrap_or(u32::MAX)),
+            attempts: number(settings.attempts),
+            max_manifest_size: number(u32::try_from(limits.manifest).unwrap_or(u32::MAX)),
+            max_layer_size: limits.layer,
+            max_object_size: limits.object,
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, Deserialize)]
@@ -62,6 +88,24 @@ impl Config {
         })
     }
 
+    /// How registries are asked.
+    pub(crate) fn settings(&self) -> Settings {
+        Settings {
+            plain_http: self.registry.plain_http.clone(),
+            timeout: Duration::from_secs(self.registry.timeout_seconds.get().into()),
+            attempts: self.registry.attempts.get(),
+        }
+    }
+
+    /// What images may cost.
+    pub(crate) fn limits(&self) -> Limits {
+        Limits {
+            manifest: self.registry.max_manifest_size.get().into(),
+            layer: self.registry.max_layer_size,
+            object: self.registry.max_object_size,
+        }
+    }
+
     /// Where XDP programs of an interface are to run; None: in the driver, or generic where the
     /// driver cannot.
     pub(crate) fn xdp_mode(&self, iface: &str) -> Option<XdpMode> {
@@ -89,6 +133,21 @@ mod tests {
         assert_eq!(config.xdp_mode("eth1"), Some(XdpMode::Skb));
         assert_eq!(config.xdp_mode("eth2"), None);
         assert!(Config::read(Path::new("/nonexistent/bpfman.toml")).is_ok());
+    }
+
+    #[test]
+    fn registries_and_limits_are_read() {
+        let config = read("").unwrap();
+        assert_eq!(config.limits(), Limits::default());
+        assert_eq!(config.settings().attempts, Settings::default().attempts);
+        let text = "[registry]\nplain_http = [\"r:5000\"]\ntimeout_seconds = 3\nattempts = 1\n\
+                    max_manifest_size = 10\nmax_layer_size = 20\nmax_object_size = 30\n";
+        let config = read(text).unwrap();
+        let (settings, limits) = (config.settings(), config.limits());
+        assert_eq!(settings.plain_http, ["r:5000"]);
+        assert_eq!((settings.timeout.as_secs(), settings.attempts), (3, 1));
+        assert_eq!((limits.manifest, limits.layer, limits.object), (10, 20, 30));
+        assert!(read("[registry]\nattempts = 0\n").is_err());
     }
 
     #[test]

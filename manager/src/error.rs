@@ -5,6 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use bytecode::image::ImageError;
 use kernel::ProbeError;
 use libc::{EACCES, EBUSY, EEXIST, EPERM};
 use model::{Attach, AttachError, Kind, ProgramId, SLOTS};
@@ -49,13 +50,16 @@ pub enum Error {
         name: String,
     },
     /// The object is no good, or not for this request.
-    #[error("cannot use {path}: {source}")]
+    #[error("cannot use {from}: {source}")]
     Object {
-        /// The object file.
-        path: PathBuf,
+        /// The object file or image, in words.
+        from: String,
         /// What is wrong with it. Part of the message: it says what on earth is the matter.
         source: bytecode::Error,
     },
+    /// A step with images.
+    #[error(transparent)]
+    Image(bytecode::Error),
     /// The attach arguments contradict themselves.
     #[error(transparent)]
     Attach(#[from] AttachError),
@@ -109,12 +113,12 @@ pub enum Error {
         kind: Kind,
     },
     /// A chained program must be described by BTF.
-    #[error("program '{program}' in {path} has no BTF, which the kernel needs to chain it")]
+    #[error("program '{program}' in {from} has no BTF, which the kernel needs to chain it")]
     NeedsBtf {
         /// Function symbol.
         program: String,
-        /// The object file.
-        path: PathBuf,
+        /// The object file or image, in words.
+        from: String,
     },
     /// No program whose maps could be shared.
     #[error("no program {0} of bpfman whose maps could be shared")]
@@ -231,17 +235,11 @@ impl Error {
     /// The kind, for exit codes.
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::NoProgram(_)
-            | Self::NoMapOwner(_)
-            | Self::Object {
-                source: bytecode::Error::NotFound,
-                ..
-            } => ErrorKind::NotFound,
-            Self::Object { .. }
-            | Self::Attach(_)
-            | Self::Invalid(_)
-            | Self::NeedsBtf { .. }
-            | Self::Config { .. } => ErrorKind::Invalid,
+            Self::NoProgram(_) | Self::NoMapOwner(_) => ErrorKind::NotFound,
+            Self::Object { source, .. } | Self::Image(source) => kind_of_bytecode(source),
+            Self::Attach(_) | Self::Invalid(_) | Self::NeedsBtf { .. } | Self::Config { .. } => {
+                ErrorKind::Invalid
+            }
             Self::NotOurs { .. }
             | Self::ChainFull { .. }
             | Self::Foreign { .. }
@@ -258,7 +256,7 @@ impl Error {
     /// What the user can do about it, one sentence.
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::Object { source, .. } => source.hint(),
+            Self::Object { source, .. } | Self::Image(source) => source.hint(),
             Self::Kernel(error) => hint_of_kernel(error),
             Self::NotOurs { .. } => Some("unload it with the tool that loaded it".into()),
             Self::ChainFull { .. } => Some("unload one of them first: bpfman list".into()),
@@ -300,7 +298,12 @@ impl Error {
 fn is_denied(error: &Error) -> bool {
     let denied = |source: &io::Error| source.kind() == io::ErrorKind::PermissionDenied;
     match error {
-        Error::File { source, .. } => denied(source),
+        Error::File { source, .. }
+        | Error::Object {
+            source: bytecode::Error::Image(ImageError::Store { source, .. }),
+            ..
+        }
+        | Error::Image(bytecode::Error::Image(ImageError::Store { source, .. })) => denied(source),
         Error::Kernel(kernel::Error::Probe(probe)) => probe.is_denied(),
         Error::Kernel(kernel::Error::Rejected { .. }) => false,
         Error::Kernel(error) => matches!(error.errno(), Some(EPERM | EACCES)),
@@ -313,6 +316,40 @@ fn kind_of_io(error: &io::Error) -> ErrorKind {
         io::ErrorKind::PermissionDenied => ErrorKind::Permission,
         io::ErrorKind::NotFound => ErrorKind::NotFound,
         _ => ErrorKind::External,
+    }
+}
+
+fn kind_of_bytecode(error: &bytecode::Error) -> ErrorKind {
+    use ImageError as I;
+    let bytecode::Error::Image(error) = error else {
+        return match error {
+            bytecode::Error::NotFound => ErrorKind::NotFound,
+            _ => ErrorKind::Invalid,
+        };
+    };
+    match error {
+        I::NotStored | I::NotListed | I::NotFound { .. } => ErrorKind::NotFound,
+        I::Unauthorized { .. } | I::Denied { .. } | I::Unsafe { .. } => ErrorKind::Permission,
+        I::Throttled { .. } => ErrorKind::Busy,
+        I::Store { source, .. } => kind_of_io(source),
+        I::NoHost { .. }
+        | I::Unreachable { .. }
+        | I::Timeout { .. }
+        | I::TooSlow { .. }
+        | I::Certificate { .. }
+        | I::NoTls { .. }
+        | I::CertificateFile { .. }
+        | I::NoRoots { .. }
+        | I::Status { .. }
+        | I::Redirects { .. }
+        | I::RedirectTarget { .. }
+        | I::Protocol { .. }
+        | I::Cut { .. }
+        | I::Write { .. }
+        | I::Credentials { .. }
+        | I::Helper { .. }
+        | I::Damaged { .. } => ErrorKind::External,
+        _ => ErrorKind::Invalid,
     }
 }
 

@@ -6,6 +6,7 @@
 mod chain;
 mod config;
 mod error;
+mod image;
 mod load;
 mod pending;
 mod plan;
@@ -17,14 +18,18 @@ mod undo;
 mod unload;
 mod view;
 
+pub use bytecode::image::{Event, ImageName, Progress};
 pub use error::{Error, ErrorKind, Result};
+pub use image::{Pruned, PullRequest};
 pub use request::{ListFilter, LoadRequest, Options};
 
 use std::path::PathBuf;
 
+use bytecode::image::{Images, Settings};
 use kernel::PinTree;
 use model::{ProgramId, ProgramView, Summary};
 
+use config::Config;
 use state::Root;
 
 /// The one way from request to kernel.
@@ -32,21 +37,24 @@ use state::Root;
 pub struct Manager {
     config: PathBuf,
     root: Root,
+    images: PathBuf,
 }
 
 impl Manager {
-    /// Touches nothing yet. Only a load reads the configuration: whatever is wrong with that file
-    /// never stands in the way of looking or unloading.
+    /// Touches nothing yet. Only what loads or fetches reads the configuration: whatever is wrong
+    /// with that file never stands in the way of looking or unloading.
     pub fn new(options: Options) -> Self {
         Self {
             config: options.config,
             root: Root::new(options.runtime_dir),
+            images: options.image_dir,
         }
     }
 
-    /// Loads and attaches a program. On failure everything is as it was before.
-    pub fn load(&self, request: &LoadRequest) -> Result<ProgramView> {
-        load::load(self, request).map_err(Error::or_privilege)
+    /// Loads and attaches a program. On failure everything is as it was before, but an image that
+    /// was fetched for it stays in the store. `progress` hears of a download.
+    pub fn load(&self, request: &LoadRequest, progress: &Progress<'_>) -> Result<ProgramView> {
+        load::load(self, request, progress).map_err(Error::or_privilege)
     }
 
     /// Detaches and unloads programs of ours. All are tried; those that failed are answered with
@@ -66,5 +74,15 @@ impl Manager {
         let pins = PinTree::at(self.root.bpffs());
         let get = || view::get(&view::read(&self.root)?, &pins, id);
         get().map_err(Error::or_privilege)
+    }
+
+    /// How registries are asked, by the configuration.
+    pub fn registry(&self) -> Result<Settings> {
+        Ok(Config::read(&self.config)?.settings())
+    }
+
+    /// The image store, and the way to registries.
+    fn images(&self, config: &Config) -> Images {
+        Images::new(self.images.clone(), config.settings(), config.limits())
     }
 }

@@ -1,5 +1,6 @@
 //! From request to running program.
 
+use bytecode::image::Progress;
 use kernel::{Access, Hook, Loaded, PinTree, Role, Side, fault};
 use model::{Attach, Place, ProgramId, ProgramView};
 
@@ -23,9 +24,13 @@ pub(crate) struct Attached {
 }
 
 /// parse ─► resolve ─► plan ─► load ─► attach or swap ─► commit ─► retire
-pub(crate) fn load(manager: &Manager, request: &LoadRequest) -> Result<ProgramView> {
+pub(crate) fn load(
+    manager: &Manager,
+    request: &LoadRequest,
+    progress: &Progress<'_>,
+) -> Result<ProgramView> {
     let config = Config::read(&manager.config)?;
-    let plan = Plan::make(request)?;
+    let plan = Plan::make(&manager.images(&config), request, progress)?;
     let mut session = Session::begin(manager)?;
     let (owner, shared) = plan.shared(&session)?;
     let mut undo = Undo::default();

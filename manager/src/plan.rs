@@ -7,7 +7,10 @@ use std::{
     path::Path,
 };
 
-use bytecode::{Object, Program};
+use bytecode::{
+    Object, Program,
+    image::{self, Images, Progress},
+};
 use kernel::{Loaded, PinTree, Role, Spec, Value};
 use model::{ProgramId, Record, Source};
 
@@ -31,20 +34,22 @@ pub(crate) struct Plan<'a> {
 
 impl<'a> Plan<'a> {
     /// Reads the object and checks all that can be checked without a lock.
-    pub(crate) fn make(request: &'a LoadRequest) -> Result<Self> {
+    pub(crate) fn make(
+        images: &Images,
+        request: &'a LoadRequest,
+        progress: &Progress<'_>,
+    ) -> Result<Self> {
         request.attach.validate()?;
         if request.metadata.keys().any(String::is_empty) {
             return Err(Error::Invalid("a metadata key must not be empty"));
         }
-        let Source::File { path } = &request.source;
         let wrong = |source| Error::Object {
-            path: path.clone(),
+            from: request.source.to_string(),
             source,
         };
-        let bytes = bytecode::read_file(path).map_err(wrong)?;
-        let object = Object::parse(bytes).map_err(wrong)?;
+        let (object, name) = resolve(images, request, progress).map_err(wrong)?;
         let program = object
-            .choose(request.name.as_deref(), &request.attach)
+            .choose(name.as_deref(), &request.attach)
             .map_err(wrong)?
             .clone();
         let values = request
@@ -98,15 +103,9 @@ impl<'a> Plan<'a> {
 
     fn wrong(&self, source: bytecode::Error) -> Error {
         Error::Object {
-            path: self.path().to_owned(),
+            from: self.request.source.to_string(),
             source,
         }
-    }
-
-    /// Of the object, for messages.
-    pub(crate) fn path(&self) -> &Path {
-        let Source::File { path } = &self.request.source;
-        path
     }
 
     /// It asks for packets in several fragments.
@@ -180,6 +179,31 @@ impl<'a> Plan<'a> {
             map_owner: self.request.map_owner_id,
             maps,
             seq,
+        }
+    }
+}
+
+/// The object, and the program that is meant. What may take long, a download, happens here: before
+/// anything is locked.
+fn resolve(
+    images: &Images,
+    request: &LoadRequest,
+    progress: &Progress<'_>,
+) -> Result<(Object, Option<String>), bytecode::Error> {
+    match &request.source {
+        Source::File { path } => {
+            let object = Object::parse(bytecode::read_file(path)?)?;
+            Ok((object, request.name.clone()))
+        }
+        Source::Image { url, pull_policy } => {
+            let wanted = image::Request {
+                reference: url,
+                policy: *pull_policy,
+                auth: request.registry_auth.as_ref(),
+            };
+            let loaded = images.load(&wanted, progress)?;
+            let declared = loaded.declared(request.attach.kind()).map(str::to_owned);
+            Ok((loaded.object, request.name.clone().or(declared)))
         }
     }
 }

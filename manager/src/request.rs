@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, path::PathBuf};
 
-use model::{Attach, KernelType, ProgramId, Source};
+use model::{Attach, KernelType, ProgramId, RegistryAuth, Source};
 
 /// Where the manager keeps and finds things.
 #[derive(Clone, Debug)]
@@ -11,6 +11,8 @@ pub struct Options {
     pub runtime_dir: PathBuf,
     /// Configuration file; a missing one is an empty one.
     pub config: PathBuf,
+    /// The own store of images.
+    pub image_dir: PathBuf,
 }
 
 impl Default for Options {
@@ -18,6 +20,7 @@ impl Default for Options {
         Self {
             runtime_dir: "/run/bpfman".into(),
             config: "/etc/bpfman/bpfman.toml".into(),
+            image_dir: "/var/lib/bpfman/images".into(),
         }
     }
 }
@@ -27,6 +30,8 @@ impl Default for Options {
 pub struct LoadRequest {
     /// Where the bytecode is.
     pub source: Source,
+    /// Credentials for the registry of an image, in place of those that Docker and Podman left.
+    pub registry_auth: Option<RegistryAuth>,
     /// Function symbol; None where the object holds exactly one program that fits.
     pub name: Option<String>,
     /// Global variables to set, as raw bytes in memory order.
