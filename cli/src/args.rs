@@ -10,7 +10,7 @@ use clap::{
 use manager::{Manager, Options};
 
 use crate::{
-    commands::{get::Get, list::List, load::Load, unload::Unload},
+    commands::{get::Get, image::Image, list::List, load::Load, unload::Unload},
     parse,
     report::Failure,
     words,
@@ -73,6 +73,13 @@ pub(crate) struct Globals {
     #[arg(env = "BPFMAN_CONFIG", hide_env_values = true, value_parser = parse::absolute())]
     config: Option<PathBuf>,
 
+    /// Optional: Folder of the images that were pulled.
+    ///
+    /// [default: /var/lib/bpfman/images]
+    #[arg(long, value_name = "DIR", global = true, verbatim_doc_comment)]
+    #[arg(env = "BPFMAN_IMAGE_DIR", hide_env_values = true, value_parser = parse::absolute())]
+    image_dir: Option<PathBuf>,
+
     /// Optional: Say more on stderr; twice for debugging.
     #[arg(short, long, global = true, action = ArgAction::Count, verbatim_doc_comment)]
     pub(crate) verbose: u8,
@@ -95,6 +102,7 @@ pub(crate) enum Command {
     Unload(Unload),
     List(List),
     Get(Get),
+    Image(Image),
 }
 
 impl Globals {
@@ -104,6 +112,7 @@ impl Globals {
         Options {
             runtime_dir: self.runtime_dir.clone().unwrap_or(default.runtime_dir),
             config: self.config.clone().unwrap_or(default.config),
+            image_dir: self.image_dir.clone().unwrap_or(default.image_dir),
         }
     }
 
@@ -136,8 +145,11 @@ pub(crate) fn usage_error(path: &[&str], message: impl std::fmt::Display) -> Fai
 }
 
 /// Flags of `load` that stand before the program type and mean nothing after it.
-const BEFORE_TYPE: [&str; 10] = [
+const BEFORE_TYPE: [&str; 13] = [
     "--path",
+    "--image-url",
+    "--registry-auth",
+    "--pull-policy",
     "--name",
     "-g",
     "--global",

@@ -5,6 +5,7 @@ mod commands;
 mod logger;
 mod output;
 mod parse;
+mod progress;
 mod report;
 mod words;
 
@@ -14,7 +15,7 @@ mod tests;
 use std::{io, process::ExitCode};
 
 use args::{Cli, Command};
-use commands::{get, list, load, unload};
+use commands::{get, image, list, load, unload};
 use report::Failure;
 
 fn main() -> ExitCode {
@@ -32,9 +33,10 @@ fn run(cli: &Cli) -> Result<(), Failure> {
     logger::start(cli.globals.verbose, cli.globals.quiet);
     let manager = cli.globals.open();
     match &cli.command {
-        Command::Load(args) => load::run(args, &manager),
+        Command::Load(args) => load::run(args, cli.globals.quiet, &manager),
         Command::Unload(args) => unload::run(args, &manager),
         Command::List(args) => list::run(args, &manager),
         Command::Get(args) => get::run(args, &manager),
+        Command::Image(args) => image::run(args, cli.globals.quiet, &manager),
     }
 }

@@ -27,6 +27,13 @@ pub(crate) enum Failure {
         /// Show the verifier's log from its first line.
         whole_log: bool,
     },
+    /// An image could not be built.
+    Build {
+        /// What was tried on what: `cannot build localhost/x`.
+        doing: String,
+        /// Why not.
+        error: Box<bytecode::build::Error>,
+    },
     /// The result could not be written.
     Output(io::Error),
     /// A program was loaded, but the result could not be written.
@@ -90,6 +97,15 @@ impl fmt::Display for Failure {
                     f,
                     "error: program {id} is loaded, but its state cannot be shown: {error}"
                 )
+            }
+            Self::Build { doing, error } => {
+                explain(f, doing, error, error.hint().as_deref())?;
+                let Some(output) = error.output() else {
+                    return Ok(());
+                };
+                writeln!(f, "output:")?;
+                let mut lines = output.lines();
+                lines.try_for_each(|line| writeln!(f, "  {line}"))
             }
             Self::Manager {
                 doing,

@@ -1,6 +1,7 @@
 //! One file for each command: its arguments, its help and what it does.
 
 pub(crate) mod get;
+pub(crate) mod image;
 pub(crate) mod list;
 pub(crate) mod load;
 pub(crate) mod unload;

@@ -41,7 +41,13 @@ struct Bpfman<'a> {
 #[derive(Serialize)]
 #[serde(tag = "type", rename_all = "lowercase")]
 enum Origin {
-    File { path: String },
+    File {
+        path: String,
+    },
+    Image {
+        url: String,
+        pull_policy: &'static str,
+    },
 }
 
 #[derive(Serialize)]
@@ -137,6 +143,10 @@ fn bpfman(state: &BpfmanState) -> Bpfman<'_> {
         name: &state.name,
         source: match &state.source {
             Source::File { path } => Origin::File { path: text(path) },
+            Source::Image { url, pull_policy } => Origin::Image {
+                url: url.to_string(),
+                pull_policy: pull_policy.name(),
+            },
         },
         globals: &state.globals,
         metadata: &state.metadata,

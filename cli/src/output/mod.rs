@@ -1,14 +1,16 @@
 //! Results, on stdout and nowhere else.
 
 mod document;
+pub(crate) mod image;
 mod table;
 mod time;
 
-use std::io;
+use std::{collections::BTreeMap, ffi::OsString, io};
 
 use chrono::{Local, TimeZone};
 use clap::{Args, ValueEnum};
-use model::{ProgramView, Summary};
+use manager::Pruned;
+use model::{ImageReference, ImageView, ProgramView, Pulled, Summary};
 use serde::Serialize;
 
 /// How a result is written.
@@ -56,6 +58,60 @@ pub(crate) fn program(view: &ProgramView, format: Format) -> io::Result<()> {
 /// Prints many programs, one a line where the format has lines.
 pub(crate) fn list(programs: &[Summary], format: Format) -> io::Result<()> {
     print(&list_text(programs, format, &Local)?)
+}
+
+/// Prints arguments for a Containerfile.
+pub(crate) fn build_args(args: &[(String, OsString)], format: Format) -> io::Result<()> {
+    write_all(&mut io::stdout().lock(), build_args_text(args, format)?)
+}
+
+/// Arguments for a Containerfile: bytes, because a path may have any.
+pub(crate) fn build_args_text(args: &[(String, OsString)], format: Format) -> io::Result<Vec<u8>> {
+    let document = || {
+        let pairs = args
+            .iter()
+            .map(|(name, value)| (name, value.to_string_lossy()));
+        pairs.collect::<BTreeMap<_, _>>()
+    };
+    let text = match format {
+        Format::Table => {
+            let mut text = Vec::new();
+            for (name, value) in args {
+                let parts = [name.as_bytes(), b"=", value.as_encoded_bytes(), b"\n"];
+                text.extend(parts.concat());
+            }
+            return Ok(text);
+        }
+        Format::Json => json(&document())?,
+        Format::Yaml => yaml(&document())?,
+        Format::Id => lines(args.iter().map(|(name, _)| name.clone())),
+    };
+    Ok(text.into_bytes())
+}
+
+/// Prints that something was done.
+pub(crate) fn line(text: &str) -> io::Result<()> {
+    print(&format!("{text}\n"))
+}
+
+/// Prints what became of a pull.
+pub(crate) fn pulled(url: &ImageReference, pulled: &Pulled, format: Format) -> io::Result<()> {
+    print(&image::pulled_text(url, pulled, format)?)
+}
+
+/// Prints the images of the store.
+pub(crate) fn images(images: &[ImageView], format: Format) -> io::Result<()> {
+    print(&image::list_text(images, format, &Local)?)
+}
+
+/// Prints one image of the store.
+pub(crate) fn image(image: &ImageView, format: Format) -> io::Result<()> {
+    print(&image::text(image, format, &Local)?)
+}
+
+/// Prints what a cleaning removed.
+pub(crate) fn pruned(pruned: &Pruned, format: Format) -> io::Result<()> {
+    print(&image::pruned_text(pruned, format)?)
 }
 
 /// One program, with times of day as in `zone` where people read them.
@@ -111,8 +167,8 @@ fn print(text: &str) -> io::Result<()> {
 }
 
 /// A reader that has seen enough (`| head`) is no error.
-pub(crate) fn write_all(out: &mut impl io::Write, text: &str) -> io::Result<()> {
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+pub(crate) fn write_all(out: &mut impl io::Write, text: impl AsRef<[u8]>) -> io::Result<()> {
+    match out.write_all(text.as_ref()).and_then(|()| out.flush()) {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         result => result,
     }

@@ -11,9 +11,9 @@ use model::{Attach, BpfmanState, KernelState, ProgramView, Source, Summary};
 use super::{lines, time};
 
 /// A label and its value, which goes on in further lines below itself.
-type Row = (&'static str, Vec<String>);
+pub(super) type Row = (&'static str, Vec<String>);
 
-fn row(label: &'static str, value: &impl ToString) -> Row {
+pub(super) fn row(label: &'static str, value: &impl ToString) -> Row {
     (label, vec![value.to_string()])
 }
 
@@ -26,7 +26,7 @@ fn optional(label: &'static str, value: Option<impl ToString>) -> Row {
 }
 
 /// One line for each value, or `None`.
-fn each(label: &'static str, values: impl IntoIterator<Item = String>) -> Row {
+pub(super) fn each(label: &'static str, values: impl IntoIterator<Item = String>) -> Row {
     let values: Vec<String> = values.into_iter().collect();
     if values.is_empty() {
         row(label, &"None")
@@ -46,7 +46,7 @@ pub(super) fn program(view: &ProgramView, zone: &impl TimeZone<Offset: Display>)
 }
 
 /// A title, a dashed line and rows with their values below each other.
-fn section(title: &str, rows: &[Row]) -> String {
+pub(super) fn section(title: &str, rows: &[Row]) -> String {
     const NARROWEST: usize = "Map Pin Path:  ".len();
     let widest = rows
         .iter()
@@ -65,16 +65,20 @@ fn section(title: &str, rows: &[Row]) -> String {
 }
 
 fn bpfman_rows(state: &BpfmanState) -> Vec<Row> {
-    let Source::File { path } = &state.source;
     let pairs = |pairs: &std::collections::BTreeMap<String, String>| {
         pairs
             .iter()
             .map(|(key, value)| format!("{key}={value}"))
             .collect::<Vec<_>>()
     };
-    let mut rows = vec![
-        row("Name", &state.name),
-        row("Path", &path.display()),
+    let mut rows = vec![row("Name", &state.name)];
+    match &state.source {
+        Source::File { path } => rows.push(row("Path", &path.display())),
+        Source::Image { url, pull_policy } => {
+            rows.extend([row("Image URL", url), row("Pull Policy", pull_policy)]);
+        }
+    }
+    rows.extend([
         each("Global", pairs(&state.globals)),
         each("Metadata", pairs(&state.metadata)),
         row("Map Pin Path", &state.map_pin_path.display()),
@@ -83,7 +87,7 @@ fn bpfman_rows(state: &BpfmanState) -> Vec<Row> {
             "Map Used By",
             state.map_used_by.iter().map(ToString::to_string),
         ),
-    ];
+    ]);
     rows.extend(attach_rows(&state.attach, state.position));
     rows
 }
@@ -198,7 +202,7 @@ pub(super) fn list(programs: &[Summary], zone: &impl TimeZone<Offset: Display>) 
 }
 
 /// Text of others with its control characters written out, so that none reaches the terminal.
-fn printable(text: &str) -> String {
+pub(super) fn printable(text: &str) -> String {
     text.chars()
         .flat_map(|c| {
             let escaped = c.is_control().then(|| c.escape_default());

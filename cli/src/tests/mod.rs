@@ -2,6 +2,7 @@
 
 mod failures;
 mod help;
+mod images;
 mod requests;
 mod results;
 

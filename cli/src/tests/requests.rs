@@ -5,13 +5,22 @@ use manager::{ListFilter, LoadRequest};
 use model::{Attach, Direction, Kind, NetAttach, ProceedOn, ProgramId, Source};
 
 use super::read;
-use crate::{args::Command, commands::load::From, output::Format, report::Failure};
+use crate::{
+    args::Command,
+    commands::{
+        image::{Image, Verb},
+        load::From,
+    },
+    output::Format,
+    report::Failure,
+};
 
 /// The request that a `load file` command line makes.
 fn load(line: &str) -> Result<LoadRequest, Failure> {
     match read(&format!("load file {line}"))?.command {
         Command::Load(load) => match load.from {
             From::File(file) => file.request(),
+            From::Image(_) => panic!("{line} loads no file"),
         },
         other => panic!("{other:?}"),
     }
@@ -23,8 +32,12 @@ fn wrong(line: &str) -> String {
         Err(failure) => failure,
         Ok(Command::Load(load)) => match load.from {
             From::File(file) => file.request().expect_err(line),
+            From::Image(image) => image.request().expect_err(line),
         },
         Ok(Command::List(list)) => list.filter().expect_err(line),
+        Ok(Command::Image(Image {
+            verb: Verb::Pull(pull),
+        })) => pull.request().expect_err(line),
         Ok(other) => panic!("{line}: taken as {other:?}"),
     };
     match &failure {
@@ -249,7 +262,18 @@ fn wrong_usage_is_explained() {
         "load file -p a.o uprobe -t lib/x.so -f f -c 1",
         "load file -p a.o uprobe -t libc -f f -o ten",
         "load file -p a.o xpd -i eth0",
-        "load image -i x xdp -i eth0",
+        "load image xdp -i eth0",
+        "load image -i https://quay.io/x xdp -i eth0",
+        "load image -i quay.io/X xdp -i eth0",
+        "load image -i x -p Sometimes xdp -i eth0",
+        "load image -i x -r user:s3cr3t xdp -i eth0",
+        "load image -i x xdp -i eth0 --pull-policy Never",
+        "image pull",
+        "image pull -i x@sha256:12",
+        "image pull -i x -r user:s3cr3t",
+        "image inspect",
+        "image inspect sha256:12",
+        "image remove",
         "get",
         "get 0x10",
         "get 1 2",

@@ -50,12 +50,12 @@ impl LoadFile {
             path: self.path.clone(),
         };
         self.common
-            .request(source, &self.program, &["load", "file"])
+            .request((source, None), &self.program, &["load", "file"])
     }
 }
 
 /// Loads a program from a file.
 pub(super) fn run(args: &LoadFile, manager: &Manager) -> Result<(), Failure> {
     let request = args.request()?;
-    args.common.load(manager, &request)
+    args.common.load(manager, &request, &|_| ())
 }

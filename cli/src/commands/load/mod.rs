@@ -1,16 +1,18 @@
 //! `bpfman load`: what every source of bytecode and every program type share.
 
 mod file;
+mod image;
 mod net;
 mod probe;
 mod program;
 
 pub(crate) use file::LoadFile;
+pub(crate) use image::LoadImage;
 pub(crate) use program::Program;
 
 use clap::{Args, Subcommand};
 use manager::{LoadRequest, Manager};
-use model::{ProgramId, Source};
+use model::{ProgramId, RegistryAuth, Source};
 
 use crate::{
     args::usage_error,
@@ -38,6 +40,7 @@ pub(crate) struct Load {
 #[derive(Debug, Subcommand)]
 pub(crate) enum From {
     File(LoadFile),
+    Image(LoadImage),
 }
 
 /// What stands before the program type, whatever the source.
@@ -93,7 +96,7 @@ impl Common {
     /// What the manager is asked for. `path` names the command, for its usage line.
     fn request(
         &self,
-        source: Source,
+        (source, registry_auth): (Source, Option<RegistryAuth>),
         program: &Program,
         path: &[&str],
     ) -> Result<LoadRequest, Failure> {
@@ -101,6 +104,7 @@ impl Common {
         let of_type = |why: String| usage_error(&[path, &[program.kind().name()]].concat(), why);
         Ok(LoadRequest {
             source,
+            registry_auth,
             name: self.name.clone(),
             globals: parse::unite("--global", &self.globals).map_err(wrong)?,
             metadata: parse::unite("--metadata", &self.metadata).map_err(wrong)?,
@@ -110,8 +114,14 @@ impl Common {
     }
 
     /// Loads it and shows it.
-    fn load(&self, manager: &Manager, request: &LoadRequest) -> Result<(), Failure> {
-        let view = manager.load(request).map_err(|error| Failure::Manager {
+    fn load(
+        &self,
+        manager: &Manager,
+        request: &LoadRequest,
+        progress: &manager::Progress<'_>,
+    ) -> Result<(), Failure> {
+        let loaded = manager.load(request, progress);
+        let view = loaded.map_err(|error| Failure::Manager {
             doing: doing(request),
             error: Box::new(error),
             whole_log: self.verifier_log,
@@ -125,18 +135,21 @@ impl Common {
 
 /// For messages: what is loaded, as what. They name the file where it is the file that is wrong.
 fn doing(request: &LoadRequest) -> String {
-    let Source::File { path } = &request.source;
-    let file = path.file_name().unwrap_or(path.as_os_str());
-    let what = match &request.name {
-        Some(name) => format!("'{name}'"),
-        None => file.display().to_string(),
+    let what = match (&request.name, &request.source) {
+        (Some(name), _) => format!("'{name}'"),
+        (None, Source::File { path }) => {
+            let file = path.file_name().unwrap_or(path.as_os_str());
+            file.display().to_string()
+        }
+        (None, Source::Image { url, .. }) => url.to_string(),
     };
     format!("cannot load {what} as {}", request.attach.kind())
 }
 
 /// Loads one program.
-pub(crate) fn run(args: &Load, manager: &Manager) -> Result<(), Failure> {
+pub(crate) fn run(args: &Load, quiet: bool, manager: &Manager) -> Result<(), Failure> {
     match &args.from {
         From::File(args) => file::run(args, manager),
+        From::Image(args) => image::run(args, quiet, manager),
     }
 }
