@@ -16,9 +16,11 @@ mod cli;
 mod lane;
 pub mod maps;
 mod netns;
+pub mod oci;
 mod peers;
 mod run;
 mod sandbox;
+pub mod servers;
 mod veth;
 mod world;
 

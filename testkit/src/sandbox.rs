@@ -24,8 +24,34 @@ use crate::{
 /// The configuration file of every sandbox; it does not exist unless a test writes it.
 const CONFIG: &str = "/run/bpfman.toml";
 
-/// Mount and network namespace, bpffs, `/run` and with it bpfman's runtime root, all private to
-/// the calling thread and what it starts.
+/// bpfman's images.
+const IMAGES: &str = "/run/images";
+
+/// The home of whoever runs bpfman.
+const HOME: &str = "/run/home";
+
+/// What else decides how bpfman speaks with registries: nothing of it comes in from outside.
+const SURROUNDINGS: [&str; 16] = [
+    "BPFMAN_FAULT",
+    "REGISTRY_AUTH_FILE",
+    "DOCKER_CONFIG",
+    "XDG_CONFIG_HOME",
+    "XDG_RUNTIME_DIR",
+    "SUDO_UID",
+    "SUDO_GID",
+    "SUDO_USER",
+    "SSL_CERT_FILE",
+    "SSL_CERT_DIR",
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "ALL_PROXY",
+    "http_proxy",
+    "https_proxy",
+    "all_proxy",
+];
+
+/// Mount and network namespace, bpffs, `/run` and with it bpfman's runtime root and its images, all
+/// private to the calling thread and what it starts.
 ///
 /// When it goes out of scope at the end of a test, every program that bpfman still lists is
 /// unloaded, and the test fails when then anything is left that was not there before.
@@ -65,6 +91,7 @@ impl Sandbox {
             mount(Some(kind), at, Some(kind), MsFlags::empty(), none)
                 .unwrap_or_else(|error| panic!("cannot mount {kind} on {at}: {error}"));
         }
+        fs::create_dir(HOME).unwrap();
         tool("ip", &["link", "set", "lo", "up"]).ok();
         Self {
             before: World::now(),
@@ -83,6 +110,25 @@ impl Sandbox {
         Path::new("/run/bpfman")
     }
 
+    /// Where bpfman keeps images; it makes this folder itself.
+    pub fn images(&self) -> &'static Path {
+        Path::new(IMAGES)
+    }
+
+    /// `HOME` of bpfman, empty at first.
+    pub fn home(&self) -> &'static Path {
+        Path::new(HOME)
+    }
+
+    /// From here on `/etc` is a copy that goes with the sandbox. Answers its path.
+    pub fn own_etc(&self) -> &'static Path {
+        let (etc, copy) = (Path::new("/etc"), "/run/etc");
+        tool("cp", &["-a", "/etc", copy]).ok();
+        let none = None::<&str>;
+        mount(Some(copy), etc, none, MsFlags::MS_BIND, none).unwrap();
+        etc
+    }
+
     /// An empty directory that goes with the sandbox.
     pub fn tmp(&self) -> PathBuf {
         let path = PathBuf::from("/run/test");
@@ -93,10 +139,14 @@ impl Sandbox {
     /// bpfman with these arguments, not started yet.
     pub fn command<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Command {
         let mut command = Command::new(binary());
+        for name in SURROUNDINGS {
+            command.env_remove(name);
+        }
         command
             .args(args)
-            .env_remove("BPFMAN_FAULT")
             .env("BPFMAN_CONFIG", CONFIG)
+            .env("BPFMAN_IMAGE_DIR", IMAGES)
+            .env("HOME", HOME)
             .env("TZ", "UTC");
         command
     }

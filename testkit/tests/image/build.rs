@@ -1,0 +1,1 @@
+//! `bpfman image build` with real runtimes.

@@ -1,0 +1,14 @@
+//! bpfman and images, against real registries and real tools. One process a test, see `testkit`.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "tests end at the first surprise"
+)]
+
+mod build;
+mod credentials;
+mod hostile;
+mod pull;
+mod store;
+mod support;

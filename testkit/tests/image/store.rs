@@ -1,0 +1,1 @@
+//! The own store of images.
