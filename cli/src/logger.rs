@@ -4,6 +4,8 @@ use std::io::{self, Write as _};
 
 use log::{Level, LevelFilter, Log, Metadata, Record};
 
+use crate::report;
+
 struct Stderr;
 
 static STDERR: Stderr = Stderr;
@@ -21,13 +23,16 @@ const fn label(level: Level) -> &'static str {
 
 impl Log for Stderr {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        metadata.level() <= log::max_level()
+        // At this level the HTTP library shows what it sends, credentials among it.
+        let bytes = metadata.level() == Level::Trace && metadata.target().starts_with("ureq");
+        metadata.level() <= log::max_level() && !bytes
     }
 
     fn log(&self, record: &Record<'_>) {
         if self.enabled(record.metadata()) {
             // A closed stderr must not stop what the command is doing.
-            let _ = writeln!(io::stderr(), "{}: {}", label(record.level()), record.args());
+            let text = report::one_paragraph(&record.args().to_string());
+            let _ = writeln!(io::stderr(), "{}: {text}", label(record.level()));
         }
     }
 

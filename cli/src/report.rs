@@ -57,12 +57,16 @@ impl Failure {
         }
     }
 
-    /// 2 for a wrong command line, 1 otherwise. Help is no failure.
+    /// 2 for a wrong command line, what shells answer for a signal, 1 otherwise. Help is no failure.
     pub(crate) fn exit_code(&self) -> ExitCode {
         match self {
             Self::Usage(error) => {
                 u8::try_from(error.exit_code()).map_or(ExitCode::FAILURE, ExitCode::from)
             }
+            Self::Build { error, .. } => error
+                .signal()
+                .and_then(|signal| u8::try_from(128 + signal).ok())
+                .map_or(ExitCode::FAILURE, ExitCode::from),
             _ => ExitCode::FAILURE,
         }
     }
@@ -155,12 +159,22 @@ fn headline(f: &mut impl fmt::Write, doing: &str, error: &dyn Error) -> fmt::Res
 }
 
 fn say_hint(f: &mut impl fmt::Write, hint: Option<&str>) -> fmt::Result {
-    hint.map_or(Ok(()), |hint| writeln!(f, "hint: {hint}"))
+    hint.map_or(Ok(()), |hint| writeln!(f, "hint: {}", one_paragraph(hint)))
 }
 
-/// Further lines are set in, so that each line at the margin is a statement of its own.
-fn one_paragraph(text: &str) -> String {
-    text.trim_end().replace('\n', "\n  ")
+/// Further lines are set in, so that each line at the margin is a statement of its own. Names may
+/// come from strangers: nothing in them may speak to the terminal.
+pub(crate) fn one_paragraph(text: &str) -> String {
+    let mut plain = String::new();
+    for c in text.trim_end().chars() {
+        match c {
+            '\n' => plain.push_str("\n  "),
+            '\t' => plain.push(c),
+            c if c.is_control() => plain.extend(c.escape_debug()),
+            c => plain.push(c),
+        }
+    }
+    plain
 }
 
 /// The end of a verifier's log, or all of it.

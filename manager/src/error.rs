@@ -320,14 +320,17 @@ fn kind_of_io(error: &io::Error) -> ErrorKind {
 }
 
 fn kind_of_bytecode(error: &bytecode::Error) -> ErrorKind {
-    use ImageError as I;
-    let bytecode::Error::Image(error) = error else {
-        return match error {
-            bytecode::Error::NotFound => ErrorKind::NotFound,
-            _ => ErrorKind::Invalid,
-        };
-    };
     match error {
+        bytecode::Error::Image(error) => kind_of_image(error),
+        bytecode::Error::NotFound => ErrorKind::NotFound,
+        _ => ErrorKind::Invalid,
+    }
+}
+
+fn kind_of_image(error: &ImageError) -> ErrorKind {
+    use ImageError as I;
+    match error {
+        I::GaveUp { source, .. } => kind_of_image(source),
         I::NotStored | I::NotListed | I::NotFound { .. } => ErrorKind::NotFound,
         I::Unauthorized { .. } | I::Denied { .. } | I::Unsafe { .. } => ErrorKind::Permission,
         I::Throttled { .. } => ErrorKind::Busy,
@@ -343,6 +346,7 @@ fn kind_of_bytecode(error: &bytecode::Error) -> ErrorKind {
         | I::Status { .. }
         | I::Redirects { .. }
         | I::RedirectTarget { .. }
+        | I::RedirectAsks { .. }
         | I::Protocol { .. }
         | I::Cut { .. }
         | I::Write { .. }

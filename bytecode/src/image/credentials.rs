@@ -10,7 +10,10 @@ use std::{
         process::CommandExt as _,
     },
     path::{Path, PathBuf},
-    process::{Command, Stdio},
+    process::{Child, Command, ExitStatus, Stdio},
+    sync::mpsc,
+    thread,
+    time::{Duration, Instant},
 };
 
 use model::RegistryAuth;
@@ -72,8 +75,12 @@ struct Place {
     behind: Option<(u32, u32)>,
 }
 
-/// The first credentials for a repository; None where nobody logged in.
-pub(crate) fn find(registry: &str, repository: &str) -> Result<Option<Credential>, ImageError> {
+/// The first credentials for a repository; None where nobody logged in. `timeout` is for helpers.
+pub(crate) fn find(
+    registry: &str,
+    repository: &str,
+    timeout: Duration,
+) -> Result<Option<Credential>, ImageError> {
     let var = |name: &str| {
         env::var_os(name)
             .filter(|value| !value.is_empty())
@@ -83,7 +90,7 @@ pub(crate) fn find(registry: &str, repository: &str) -> Result<Option<Credential
         let Some(file) = read(&place)? else {
             continue;
         };
-        if let Some(secret) = search(&file, &place, registry, repository)? {
+        if let Some(secret) = search(&file, &place, registry, repository, timeout)? {
             let given = Given::File(place.path);
             return Ok(Some(Credential { secret, given }));
         }
@@ -205,13 +212,14 @@ fn search(
     place: &Place,
     registry: &str,
     repository: &str,
+    timeout: Duration,
 ) -> Result<Option<Secret>, ImageError> {
     let full = format!("{registry}/{repository}");
     if let Some((key, helper)) = longest(&file.cred_helpers, &full) {
-        return ask(helper, &server(key), place);
+        return ask(helper, &server(key), place, timeout);
     }
     if !file.creds_store.is_empty()
-        && let Some(secret) = ask(&file.creds_store, &server(registry), place)?
+        && let Some(secret) = ask(&file.creds_store, &server(registry), place, timeout)?
     {
         return Ok(Some(secret));
     }
@@ -295,7 +303,12 @@ struct Answer {
 
 /// Runs `docker-credential-HELPER get`. A helper of the one behind sudo runs as that user: it looks
 /// into their key ring, and it is no business of root.
-fn ask(helper: &str, server: &str, place: &Place) -> Result<Option<Secret>, ImageError> {
+fn ask(
+    helper: &str,
+    server: &str,
+    place: &Place,
+    timeout: Duration,
+) -> Result<Option<Secret>, ImageError> {
     let failed = |why: String| ImageError::Helper {
         helper: helper.to_owned(),
         why,
@@ -305,7 +318,7 @@ fn ask(helper: &str, server: &str, place: &Place) -> Result<Option<Secret>, Imag
         return Err(failed("this is no name of a helper".to_owned()));
     }
     let command = Command::new(format!("docker-credential-{helper}"));
-    run_helper(helper, command, server, place)
+    run_helper(helper, command, server, place, timeout)
 }
 
 fn run_helper(
@@ -313,6 +326,7 @@ fn run_helper(
     mut command: Command,
     server: &str,
     place: &Place,
+    timeout: Duration,
 ) -> Result<Option<Secret>, ImageError> {
     let failed = |why: String| ImageError::Helper {
         helper: helper.to_owned(),
@@ -335,11 +349,15 @@ fn run_helper(
         // A helper that reads nothing says why by its status.
         let _ = stdin.write_all(server.as_bytes());
     }
-    let output = child
-        .wait_with_output()
-        .map_err(|error| failed(error.to_string()))?;
-    if !output.status.success() {
-        let said = String::from_utf8_lossy(&output.stdout);
+    let ended = ending(&mut child, timeout);
+    if ended.is_err() {
+        // It may have ended at this very moment.
+        let _ = child.kill();
+        let _ = child.wait();
+    }
+    let (status, output) = ended.map_err(|error| failed(error.to_string()))?;
+    if !status.success() {
+        let said = String::from_utf8_lossy(&output);
         // The words of docker-credential-helpers for "not logged in".
         if said.contains("credentials not found") {
             return Ok(None);
@@ -350,14 +368,43 @@ fn run_helper(
             .filter(|c| !c.is_control())
             .take(200)
             .collect();
-        return Err(failed(format!("{}: {said}", output.status)));
+        return Err(failed(format!("{status}: {said}")));
     }
-    let answer: Answer = serde_json::from_slice(&output.stdout)
+    let answer: Answer = serde_json::from_slice(&output)
         .map_err(|_| failed("its answer cannot be understood".to_owned()))?;
     Ok(Some(match answer.username.as_str() {
         "<token>" => Secret::Identity(answer.secret),
         _ => Secret::Password(RegistryAuth::new(answer.username, answer.secret)),
     }))
+}
+
+/// What a helper writes until it ends, unless that takes too long.
+fn ending(child: &mut Child, timeout: Duration) -> io::Result<(ExitStatus, Vec<u8>)> {
+    let late = || {
+        let why = format!("it did not answer within {} s", timeout.as_secs());
+        io::Error::new(io::ErrorKind::TimedOut, why)
+    };
+    let end = Instant::now() + timeout;
+    let (sender, receiver) = mpsc::channel();
+    if let Some(stdout) = child.stdout.take() {
+        // Whatever the helper started may keep the pipe open: nobody waits for this thread.
+        thread::spawn(move || {
+            let mut bytes = Vec::new();
+            let read = stdout.take(MAX_FILE).read_to_end(&mut bytes);
+            // Nobody listens any more once the time is over.
+            let _ = sender.send(read.map(|_| bytes));
+        });
+    }
+    let output = receiver.recv_timeout(timeout).map_err(|_| late())??;
+    loop {
+        if let Some(status) = child.try_wait()? {
+            return Ok((status, output));
+        }
+        if Instant::now() >= end {
+            return Err(late());
+        }
+        thread::sleep(Duration::from_millis(2));
+    }
 }
 
 /// The home of the file `~/.docker/config.json` or `~/.config/containers/auth.json`.

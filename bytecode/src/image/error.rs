@@ -85,6 +85,14 @@ pub enum ImageError {
         /// Host and port.
         host: String,
     },
+    /// The last of several attempts failed as well.
+    #[error("gave up after {attempts} attempts")]
+    GaveUp {
+        /// How many.
+        attempts: u32,
+        /// What the last one came to.
+        source: Box<ImageError>,
+    },
     /// 401.
     #[error("registry '{host}' asks for credentials for '{repository}'{}", given.explain())]
     Unauthorized {
@@ -159,6 +167,14 @@ pub enum ImageError {
         /// Scheme and host of the target.
         to: String,
     },
+    /// Another host asks for credentials.
+    #[error("registry '{host}' points to '{to}', which asks for credentials and gets none")]
+    RedirectAsks {
+        /// Host and port.
+        host: String,
+        /// Scheme and host of the target.
+        to: String,
+    },
     /// An answer that is none.
     #[error("registry '{host}' does not follow the protocol: {what}")]
     Protocol {
@@ -196,12 +212,12 @@ pub enum ImageError {
         got: u64,
     },
     /// The connection ended in the middle.
-    #[error("its {what} is cut short: {got} of {wanted} bytes came")]
+    #[error("its {what} is cut short: {got}{} bytes came", of(*wanted))]
     Cut {
         /// What part.
         what: &'static str,
         /// Announced, in bytes.
-        wanted: u64,
+        wanted: Option<u64>,
         /// Received, in bytes.
         got: u64,
     },
@@ -360,6 +376,27 @@ pub enum ImageError {
         /// What that means.
         kind: model::Kind,
     },
+    /// A label names a map that the object does not have.
+    #[error("its labels name a map '{}', which the object does not have", map.escape_debug())]
+    LabelMap {
+        /// As the label says.
+        map: String,
+        /// What the object has.
+        has: Vec<String>,
+    },
+    /// A label contradicts the definition of the map.
+    #[error(
+        "its labels say that map '{map}' is of type '{}', and the object says '{kind}'",
+        label.escape_debug()
+    )]
+    LabelMapType {
+        /// The map.
+        map: String,
+        /// As the label says.
+        label: String,
+        /// As the object defines it.
+        kind: String,
+    },
 
     /// Files of Docker or Podman that do not parse. The text stays out: it may hold a password.
     #[error("the credentials in {path} cannot be understood: {why}")]
@@ -445,10 +482,15 @@ fn after(wait: Option<Duration>) -> String {
         .unwrap_or_default()
 }
 
+fn of(wanted: Option<u64>) -> String {
+    wanted.map(|wanted| format!(" of {wanted}")).unwrap_or_default()
+}
+
 impl ImageError {
     /// What the user can do about it, where something can be said: one lowercase line.
     pub fn hint(&self) -> Option<String> {
         Some(match self {
+            Self::GaveUp { source, .. } => return source.hint(),
             Self::NotStored => "bpfman image pull fetches it".to_owned(),
             Self::NotListed => "bpfman image list shows what is there".to_owned(),
             Self::NoTls { host, .. } => {
@@ -485,7 +527,8 @@ impl ImageError {
             Self::Timeout { .. } => {
                 "bpfman.toml sets the limit: [registry] timeout_seconds".to_owned()
             }
-            Self::LabelProgram { has, .. } => format!("the object has: {}", has.join(", ")),
+            Self::LabelMap { has, .. } if has.is_empty() => "the object has no maps".to_owned(),
+            Self::LabelProgram { has, .. } | Self::LabelMap { has, .. } => format!("the object has: {}", has.join(", ")),
             Self::Unsafe { .. } => "--image-dir names another store".to_owned(),
             Self::Damaged { .. } => "bpfman image pull --pull-policy Always repairs it".to_owned(),
             Self::Layers { .. } | Self::NoObject | Self::SeveralObjects { .. } => {

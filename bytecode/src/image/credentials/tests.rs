@@ -2,6 +2,9 @@ use std::os::unix::fs::PermissionsExt as _;
 
 use super::*;
 
+/// Longer than any helper here takes.
+const PATIENCE: Duration = Duration::from_secs(60);
+
 fn vars<'a>(pairs: &'a [(&'a str, &'a str)]) -> impl Fn(&str) -> Option<PathBuf> + 'a {
     |name| {
         let pair = pairs.iter().find(|(key, _)| *key == name);
@@ -24,7 +27,7 @@ fn look(text: &str, registry: &str, repository: &str) -> Result<Option<Secret>, 
     };
     fs::write(&place.path, text).unwrap();
     match read(&place)? {
-        Some(file) => search(&file, &place, registry, repository),
+        Some(file) => search(&file, &place, registry, repository, PATIENCE),
         None => Ok(None),
     }
 }
@@ -181,7 +184,7 @@ fn run(path: &str) -> Result<Option<Secret>, ImageError> {
         path: "/nonexistent/config.json".into(),
         behind: None,
     };
-    run_helper("test", Command::new(path), "quay.io", &place)
+    run_helper("test", Command::new(path), "quay.io", &place, PATIENCE)
 }
 
 #[test]
@@ -210,6 +213,25 @@ fn helpers_are_asked_by_their_protocol() {
         };
         assert!(!error.to_string().contains("s3cr3t"));
     });
+}
+
+#[test]
+fn helpers_may_not_hang() {
+    let place = Place {
+        path: "/nonexistent/config.json".into(),
+        behind: None,
+    };
+    // The second leaves a child behind that keeps the pipe open, the third closes the pipe.
+    for script in ["exec sleep 20", "sleep 20 & exit 0", "exec sleep 20 >&-"] {
+        with_helper(script, |path| {
+            let command = Command::new(path);
+            let asked = run_helper("test", command, "quay.io", &place, Duration::from_secs(1));
+            let Err(ImageError::Helper { why, .. }) = asked else {
+                panic!("{script}: it never answers")
+            };
+            assert!(why.contains("within 1 s"), "{script}: {why}");
+        });
+    }
 }
 
 #[test]

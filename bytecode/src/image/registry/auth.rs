@@ -3,12 +3,15 @@
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde::Deserialize;
-use ureq::http::{HeaderMap, Method, header};
+use ureq::{
+    Body,
+    http::{HeaderMap, Method, Response, header},
+};
 
 use super::{
     super::{ImageError, credentials::Secret},
     body::read_bounded,
-    http::{Call, Http, message},
+    http::{Call, Http},
 };
 
 /// The largest answer of a token service, in bytes.
@@ -102,20 +105,20 @@ pub(super) fn basic(user: &str, password: &str) -> String {
     format!("Basic {}", STANDARD.encode(format!("{user}:{password}")))
 }
 
-/// Asks a token service for a token; None: it refuses the credentials.
-pub(super) fn token(
+/// Asks a token service for a token.
+pub(super) fn ask(
     http: &Http,
     realm: &str,
     query: &[(&str, &str)],
     secret: Option<&Secret>,
-) -> Result<Option<String>, ImageError> {
+) -> Result<Response<Body>, ImageError> {
     let realm = http.uri(realm)?;
     http.check(&realm)?;
     let pairs: Vec<String> = query
         .iter()
         .map(|(name, value)| format!("{name}={}", escape(value)))
         .collect();
-    let answer = match secret {
+    match secret {
         Some(Secret::Identity(identity)) => {
             let refresh = format!(
                 "grant_type=refresh_token&client_id=bpfman&refresh_token={}&{}",
@@ -127,10 +130,11 @@ pub(super) fn token(
                     method: Method::POST,
                     content_type: Some("application/x-www-form-urlencoded"),
                     body: Some(refresh.as_bytes()),
+                    limit: MAX_TOKEN,
                     ..Call::get(realm)
                 },
                 "give a token",
-            )?
+            )
         }
         other => {
             let mark = if realm.query().is_some() { '&' } else { '?' };
@@ -141,29 +145,22 @@ pub(super) fn token(
             };
             let call = Call {
                 authorization: authorization.as_deref(),
+                limit: MAX_TOKEN,
                 ..Call::get(uri)
             };
-            http.send(call, "give a token")?
-        }
-    };
-    match answer.status().as_u16() {
-        200 => {}
-        400 | 401 | 403 => return Ok(None),
-        status => {
-            return Err(ImageError::Status {
-                host: http.host().to_owned(),
-                what: "the request for a token".to_owned(),
-                status,
-                message: message(answer),
-            });
+            http.send(call, "give a token")
         }
     }
+}
+
+/// The token that a service gives, as a value for `Authorization`.
+pub(super) fn token(http: &Http, answer: Response<Body>) -> Result<String, ImageError> {
     let bytes = read_bounded(http, answer, MAX_TOKEN, "token")?;
     let token: Token = serde_json::from_slice(&bytes)
         .map_err(|_| http.protocol("its token service sends something else"))?;
     let token = token.token.filter(|token| !token.is_empty());
     let token = token.ok_or_else(|| http.protocol("its token service sends no token"))?;
-    Ok(Some(format!("Bearer {token}")))
+    Ok(format!("Bearer {token}"))
 }
 
 /// Percent-encodes a value of a query or a form.

@@ -13,7 +13,7 @@ use super::{
 };
 
 /// How slow a registry may be, in bytes a second, once its time-out has passed.
-const SLOWEST: u64 = 4 << 10;
+pub(super) const SLOWEST: u64 = 4 << 10;
 
 /// Whether a body comes fast enough. Each read has its own time-out, and a server that sends a byte
 /// now and then would never meet it.
@@ -67,7 +67,7 @@ pub(super) fn read_bounded(
             Err(error) if is_broken(&error) => {
                 return Err(ImageError::Cut {
                     what,
-                    wanted: announced.unwrap_or(0),
+                    wanted: announced,
                     got: bytes.len() as u64,
                 });
             }

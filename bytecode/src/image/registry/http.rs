@@ -12,13 +12,18 @@ use ureq::{
     http::{Method, Request, Response, Uri, header, uri::Scheme},
 };
 
-use super::{super::ImageError, Settings, tls};
+use super::{
+    super::ImageError,
+    Settings,
+    body::{Pace, SLOWEST},
+    tls,
+};
 
 /// Redirects that are followed. Registries send to a storage service: one or two steps.
 const MAX_REDIRECTS: u32 = 5;
 
 /// The largest part of an error's text that is read, in bytes.
-const MAX_MESSAGE: u64 = 16 << 10;
+pub(super) const MAX_MESSAGE: u64 = 16 << 10;
 
 /// What to send.
 pub(super) struct Call<'a> {
@@ -28,6 +33,8 @@ pub(super) struct Call<'a> {
     pub(super) content_type: Option<&'a str>,
     pub(super) authorization: Option<&'a str>,
     pub(super) body: Option<&'a [u8]>,
+    /// The most that is read of the answer, in bytes.
+    pub(super) limit: u64,
 }
 
 impl Call<'_> {
@@ -39,6 +46,7 @@ impl Call<'_> {
             content_type: None,
             authorization: None,
             body: None,
+            limit: MAX_MESSAGE,
         }
     }
 }
@@ -147,9 +155,17 @@ impl Http {
         if let Some(authorization) = call.authorization {
             request = request.header(header::AUTHORIZATION, authorization);
         }
+        // What is no content, such as the ends of chunks, may not come for ever either.
+        let all = Some(self.timeout + Duration::from_secs(call.limit / SLOWEST));
         match call.body {
-            Some(body) => agent.run(request.body(body)?),
-            None => agent.run(request.body(())?),
+            Some(body) => {
+                let request = agent.configure_request(request.body(body)?);
+                agent.run(request.timeout_recv_body(all).build())
+            }
+            None => {
+                let request = agent.configure_request(request.body(())?);
+                agent.run(request.timeout_recv_body(all).build())
+            }
         }
     }
 
@@ -161,12 +177,21 @@ impl Http {
         doing: &'static str,
     ) -> Result<Response<Body>, ImageError> {
         let mut call = call;
+        let asked = call.uri.clone();
         let follow = call.method == Method::GET || call.method == Method::HEAD;
         for _ in 0..=MAX_REDIRECTS {
             let answer = self
                 .exchange(&call)
                 .map_err(|error| self.failed(error, doing))?;
-            if !follow || !matches!(answer.status().as_u16(), 301 | 302 | 303 | 307 | 308) {
+            let status = answer.status().as_u16();
+            if status == 401 && call.uri.authority() != asked.authority() {
+                // Whoever answers it would get what is meant for the registry.
+                return Err(ImageError::RedirectAsks {
+                    host: self.host.clone(),
+                    to: shown(&call.uri),
+                });
+            }
+            if !follow || !matches!(status, 301 | 302 | 303 | 307 | 308) {
                 return Ok(answer);
             }
             let to = self.location(&call.uri, &answer)?;
@@ -212,6 +237,8 @@ impl Http {
             .unwrap_or_default();
         let safe = match to.scheme_str() {
             Some("https") => true,
+            // Nobody from outside may point to services of this machine.
+            Some("http") if is_loopback(host) => is_loopback(&self.host),
             Some("http") => self.may_be_plain(host),
             _ => false,
         };
@@ -310,14 +337,17 @@ pub(super) fn is_broken(error: &io::Error) -> bool {
 }
 
 /// What an answer says of itself, on one line, without control characters.
-pub(super) fn message(answer: Response<Body>) -> String {
-    let mut bytes = Vec::new();
+pub(super) fn message(http: &Http, answer: Response<Body>) -> String {
+    let mut body = answer.into_body().into_reader().take(MAX_MESSAGE);
+    let (mut bytes, mut buffer) = (Vec::new(), [0; 4096]);
+    let pace = Pace::new(http);
     // Nothing is lost with what cannot be read: the status says enough.
-    let _ = answer
-        .into_body()
-        .into_reader()
-        .take(MAX_MESSAGE)
-        .read_to_end(&mut bytes);
+    while let Ok(read @ 1..) = body.read(&mut buffer) {
+        bytes.extend_from_slice(&buffer[..read]);
+        if pace.check(bytes.len() as u64).is_err() {
+            break;
+        }
+    }
     let Ok(document) = serde_json::from_slice::<serde_json::Value>(&bytes) else {
         return String::new();
     };

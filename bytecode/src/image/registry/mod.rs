@@ -26,7 +26,7 @@ use super::{
 };
 use auth::Challenge;
 use body::{Pace, read_bounded};
-use http::{Call, Http, message};
+use http::{Call, Http, MAX_MESSAGE, message};
 use retry::Retries;
 
 /// How registries are asked.
@@ -88,6 +88,8 @@ pub struct Client<'a> {
 struct State {
     scheme: Option<Scheme>,
     authorization: Option<String>,
+    /// Credentials that were tried.
+    given: Option<Given>,
 }
 
 impl<'a> Client<'a> {
@@ -118,13 +120,18 @@ impl<'a> Client<'a> {
 
     /// A manifest or an index by tag or digest, at most `limit` bytes of it.
     pub fn manifest(&self, wanted: &str, limit: u64) -> Result<Manifest, ImageError> {
+        loop {
+            match self.whole_manifest(wanted, limit) {
+                Err(error) => self.retries.after(error, self.progress)?,
+                manifest => return manifest,
+            }
+        }
+    }
+
+    fn whole_manifest(&self, wanted: &str, limit: u64) -> Result<Manifest, ImageError> {
         let what = "manifest";
-        let answer = self.call(
-            &Method::GET,
-            &format!("manifests/{wanted}"),
-            &ACCEPTED,
-            None,
-        )?;
+        let path = format!("manifests/{wanted}");
+        let answer = self.call(&Method::GET, &path, &ACCEPTED, None, limit)?;
         let answer = self.expect(answer, &[200], wanted)?;
         let media_type = answer.body().mime_type().map(str::to_owned);
         let announced = answer
@@ -190,7 +197,7 @@ impl<'a> Client<'a> {
         shown: bool,
         out: &mut dyn Write,
     ) -> Result<(), ImageError> {
-        let answer = self.call(&Method::GET, &format!("blobs/{wanted}"), &[], None)?;
+        let answer = self.call(&Method::GET, &format!("blobs/{wanted}"), &[], None, size)?;
         let answer = self.expect(answer, &[200], &wanted.to_string())?;
         if let Some(got) = answer.body().content_length().filter(|got| *got != size) {
             return Err(ImageError::SizeMismatch {
@@ -245,7 +252,7 @@ impl<'a> Client<'a> {
         if out.size() != size {
             return Err(ImageError::Cut {
                 what,
-                wanted: size,
+                wanted: Some(size),
                 got: out.size(),
             });
         }
@@ -254,7 +261,7 @@ impl<'a> Client<'a> {
 
     /// Whether the repository has a blob.
     pub fn has_blob(&self, digest: Digest) -> Result<bool, ImageError> {
-        let answer = self.call(&Method::HEAD, &format!("blobs/{digest}"), &[], None)?;
+        let answer = self.call(&Method::HEAD, &format!("blobs/{digest}"), &[], None, MAX_MESSAGE)?;
         if answer.status() == 404 {
             return Ok(false);
         }
@@ -268,14 +275,14 @@ impl<'a> Client<'a> {
         if self.has_blob(digest)? {
             return Ok(digest);
         }
-        let answer = self.call(&Method::POST, "blobs/uploads/", &[], Some(("", &[])))?;
+        let answer = self.call(&Method::POST, "blobs/uploads/", &[], Some(("", &[])), MAX_MESSAGE)?;
         let answer = self.expect(answer, &[201, 202], "an upload")?;
         let from = self.address("blobs/uploads/")?;
         let to = self.http.location(&from, &answer)?.to_string();
         let mark = if to.contains('?') { '&' } else { '?' };
         let to = format!("{to}{mark}digest={}", auth::escape(&digest.to_string()));
         let body = ("application/octet-stream", bytes);
-        let answer = self.call(&Method::PUT, &to, &[], Some(body))?;
+        let answer = self.call(&Method::PUT, &to, &[], Some(body), MAX_MESSAGE)?;
         self.expect(answer, &[201, 204], "an upload")?;
         Ok(digest)
     }
@@ -288,7 +295,7 @@ impl<'a> Client<'a> {
         bytes: &[u8],
     ) -> Result<Digest, ImageError> {
         let body = (media_type, bytes);
-        let answer = self.call(&Method::PUT, &format!("manifests/{name}"), &[], Some(body))?;
+        let answer = self.call(&Method::PUT, &format!("manifests/{name}"), &[], Some(body), MAX_MESSAGE)?;
         self.expect(answer, &[200, 201, 202], name)?;
         Ok(digest::of(bytes))
     }
@@ -314,20 +321,22 @@ impl<'a> Client<'a> {
             .uri(&format!("{scheme}://{host}/v2/{}/{path}", self.repository))
     }
 
-    /// One call, with credentials where they are asked for, and again where that may help.
+    /// One call, with credentials where they are asked for, and again where that may help. At most
+    /// `limit` bytes of the answer are going to be read.
     fn call(
         &self,
         method: &Method,
         path: &str,
         accept: &[&str],
         body: Option<(&str, &[u8])>,
+        limit: u64,
     ) -> Result<Response<Body>, ImageError> {
         let uri = self.address(path)?;
         let mut answered = false;
         loop {
             let authorization = self.state.borrow().authorization.clone();
-            let sent = self.http.send(
-                Call {
+            let answer = self.insist(path, || {
+                let call = Call {
                     method: method.clone(),
                     uri: uri.clone(),
                     accept,
@@ -336,27 +345,33 @@ impl<'a> Client<'a> {
                         .filter(|t| !t.is_empty()),
                     authorization: authorization.as_deref(),
                     body: body.map(|(_, bytes)| bytes),
-                },
-                "answer",
-            );
-            let answer = match sent {
-                Ok(answer) => answer,
-                Err(error) => {
-                    self.retries.after(error, self.progress)?;
-                    continue;
-                }
-            };
-            match answer.status().as_u16() {
-                401 if !answered => {
-                    answered = true;
-                    self.authenticate(&answer)?;
-                }
-                429 | 500 | 502 | 503 | 504 => {
+                    limit,
+                };
+                self.http.send(call, "answer")
+            })?;
+            if answer.status() != 401 || answered {
+                return Ok(answer);
+            }
+            answered = true;
+            self.authenticate(&answer)?;
+        }
+    }
+
+    /// Sends again what may succeed another time.
+    fn insist(
+        &self,
+        what: &str,
+        send: impl Fn() -> Result<Response<Body>, ImageError>,
+    ) -> Result<Response<Body>, ImageError> {
+        loop {
+            match send() {
+                Ok(answer) if matches!(answer.status().as_u16(), 429 | 500 | 502 | 503 | 504) => {
                     let wait = retry::retry_after(answer.headers());
-                    let error = self.refused(answer, path, wait);
+                    let error = self.refused(answer, what, wait);
                     self.retries.wait(error, wait, self.progress)?;
                 }
-                _ => return Ok(answer),
+                Ok(answer) => return Ok(answer),
+                Err(error) => self.retries.after(error, self.progress)?,
             }
         }
     }
@@ -368,41 +383,50 @@ impl<'a> Client<'a> {
                 secret: Secret::Password(auth.clone()),
                 given: Given::Request,
             }),
-            None => credentials::find(&self.registry, &self.repository)?,
+            None => credentials::find(&self.registry, &self.repository, self.http.timeout())?,
         };
-        let given = credential
-            .as_ref()
-            .map_or(Given::Nothing, |credential| credential.given.clone());
-        let secret = credential.as_ref().map(|credential| &credential.secret);
-        let unauthorized = || ImageError::Unauthorized {
-            host: self.http.host().to_owned(),
-            repository: self.repository.clone(),
-            given,
+        let (secret, given) = match credential {
+            Some(Credential { secret, given }) => (Some(secret), given),
+            None => (None, Given::Nothing),
         };
-        let authorization = match Challenge::find(answer.headers()) {
-            Some(Challenge::Basic) => match secret {
-                Some(Secret::Password(auth)) => auth::basic(auth.user(), auth.password()),
-                _ => return Err(unauthorized()),
-            },
-            Some(Challenge::Bearer {
-                realm,
-                service,
-                scope,
-            }) => {
-                let actions = match self.access {
-                    Access::Pull => "pull",
-                    Access::Push => "pull,push",
-                };
-                let own = format!("repository:{}:{actions}", self.repository);
-                let scope = scope.unwrap_or(own);
+        self.state.borrow_mut().given = Some(given);
+        let authorization = match (Challenge::find(answer.headers()), &secret) {
+            (Some(Challenge::Basic), Some(Secret::Password(auth))) => {
+                auth::basic(auth.user(), auth.password())
+            }
+            (Some(Challenge::Bearer { realm, service, scope }), secret) => {
+                let scope = scope.unwrap_or_else(|| self.scope());
                 let mut query = vec![("scope", scope.as_str())];
                 query.extend(service.as_deref().map(|service| ("service", service)));
-                auth::token(&self.http, &realm, &query, secret)?.ok_or_else(unauthorized)?
+                let answer = self.insist("a token", || {
+                    auth::ask(&self.http, &realm, &query, secret.as_ref())
+                })?;
+                if matches!(answer.status().as_u16(), 400 | 401 | 403) {
+                    return Err(self.unauthorized());
+                }
+                auth::token(&self.http, self.expect(answer, &[200], "a token")?)?
             }
-            None => return Err(unauthorized()),
+            _ => return Err(self.unauthorized()),
         };
         self.state.borrow_mut().authorization = Some(authorization);
         Ok(())
+    }
+
+    /// What a token is to allow.
+    fn scope(&self) -> String {
+        let actions = match self.access {
+            Access::Pull => "pull",
+            Access::Push => "pull,push",
+        };
+        format!("repository:{}:{actions}", self.repository)
+    }
+
+    fn unauthorized(&self) -> ImageError {
+        ImageError::Unauthorized {
+            host: self.http.host().to_owned(),
+            repository: self.repository.clone(),
+            given: self.state.borrow().given.clone().unwrap_or(Given::Nothing),
+        }
     }
 
     /// The answer where its status is one of those wanted.
@@ -428,34 +452,24 @@ impl<'a> Client<'a> {
         let repository = self.repository.clone();
         let status = answer.status().as_u16();
         match status {
-            401 => ImageError::Unauthorized {
-                host,
-                repository,
-                given: match &self.auth {
-                    Some(_) => Given::Request,
-                    None => credentials::find(&self.registry, &self.repository)
-                        .ok()
-                        .flatten()
-                        .map_or(Given::Nothing, |found| found.given),
-                },
-            },
+            401 => self.unauthorized(),
             403 => ImageError::Denied {
                 host,
                 repository,
-                message: message(answer),
+                message: message(&self.http, answer),
             },
             404 => ImageError::NotFound {
                 host,
                 repository,
                 wanted: what.to_owned(),
-                message: message(answer),
+                message: message(&self.http, answer),
             },
             429 => ImageError::Throttled { host, retry_after },
             status => ImageError::Status {
                 host,
                 what: format!("the request for {what}"),
                 status,
-                message: message(answer),
+                message: message(&self.http, answer),
             },
         }
     }

@@ -19,6 +19,7 @@ const FIRST_WAIT: Duration = Duration::from_millis(500);
 
 /// Attempts that are left, for all steps of one pull together.
 pub(super) struct Retries {
+    attempts: u32,
     left: Cell<u32>,
     wait: Cell<Duration>,
 }
@@ -26,6 +27,7 @@ pub(super) struct Retries {
 impl Retries {
     pub(super) fn new(attempts: u32) -> Self {
         Self {
+            attempts,
             left: Cell::new(attempts.saturating_sub(1)),
             wait: Cell::new(FIRST_WAIT),
         }
@@ -57,8 +59,14 @@ impl Retries {
         asked: Option<Duration>,
         progress: &Progress<'_>,
     ) -> Result<(), ImageError> {
-        if self.left.get() == 0 || asked.is_some_and(|asked| asked > LONGEST_WAIT) {
+        if asked.is_some_and(|asked| asked > LONGEST_WAIT) || self.attempts <= 1 {
             return Err(error);
+        }
+        if self.left.get() == 0 {
+            return Err(ImageError::GaveUp {
+                attempts: self.attempts,
+                source: Box::new(error),
+            });
         }
         self.left.set(self.left.get() - 1);
         let own = self.wait.replace(self.wait.get() * 2);
@@ -117,7 +125,7 @@ mod tests {
         let retries = Retries::new(2);
         let cut = || ImageError::Cut {
             what: "layer",
-            wanted: 2,
+            wanted: Some(2),
             got: 1,
         };
         let waits = Cell::new(0);
@@ -127,11 +135,12 @@ mod tests {
             }
         };
         assert!(retries.wait(cut(), Some(Duration::ZERO), &progress).is_ok());
-        assert!(
-            retries
-                .wait(cut(), Some(Duration::ZERO), &progress)
-                .is_err()
-        );
+        assert!(matches!(
+            retries.wait(cut(), Some(Duration::ZERO), &progress),
+            Err(ImageError::GaveUp { attempts: 2, .. })
+        ));
+        let once = Retries::new(1).wait(cut(), None, &progress);
+        assert!(matches!(once, Err(ImageError::Cut { .. })));
         assert_eq!(waits.get(), 1);
         let patient = Retries::new(9);
         assert!(
