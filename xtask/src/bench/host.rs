@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 
 use super::Figure;
-use super::measure::{alone, milliseconds, pair, time};
+use super::measure::{alone, milliseconds, pair, peak, time};
 use crate::sh;
 use crate::stage::{IFACE, object};
 
@@ -136,7 +136,6 @@ impl Bench<'_> {
         Ok(Figure::new(what, milliseconds(took), "none", true))
     }
 
-    /// Peak resident memory, from wait4 of a small parent: a child begins with its parent's peak.
     fn memory(&self) -> Result<Vec<Figure>> {
         let load = format!(
             "load file -o id -p {} tcx -i {IFACE} -d egress",
@@ -152,17 +151,7 @@ impl Bench<'_> {
             ),
             ("peak memory of list", "list", "8 MB", 8_000),
         ] {
-            let output = Command::new("/usr/bin/time")
-                .args(["-f", "%M"])
-                .arg(self.bpfman)
-                .args(words.split_whitespace())
-                .output()
-                .context("start /usr/bin/time")?;
-            let said = String::from_utf8_lossy(&output.stderr).into_owned();
-            let kib: u64 = said
-                .trim()
-                .parse()
-                .with_context(|| format!("read '{said}'"))?;
+            let kib = peak(&mut self.command(words))?;
             let value = format!("{}.{} MB", kib / 1000, kib / 100 % 10);
             figures.push(Figure::new(what, value, floor, kib <= limit));
         }

@@ -3,7 +3,7 @@
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context, Result, ensure};
 
 use crate::sh;
 
@@ -83,6 +83,21 @@ pub(super) fn time(command: &mut Command) -> Result<(Duration, String)> {
     let start = std::time::Instant::now();
     let output = sh::output(command)?;
     Ok((start.elapsed(), output.trim().to_owned()))
+}
+
+/// Peak resident memory of a command in KiB, from wait4 of a small parent: a child begins with its
+/// parent's peak.
+pub(super) fn peak(command: &mut Command) -> Result<u64> {
+    let mut timed = Command::new("/usr/bin/time");
+    timed.args(["-f", "%M"]).arg(command.get_program());
+    timed.args(command.get_args());
+    let set = command.get_envs();
+    timed.envs(set.filter_map(|(name, value)| Some((name, value?))));
+    let output = timed.output().context("start /usr/bin/time")?;
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    ensure!(output.status.success(), "{command:?}: {said}");
+    let last = said.trim().lines().last().unwrap_or_default();
+    last.parse().with_context(|| format!("read '{said}'"))
 }
 
 pub(super) fn milliseconds(time: Duration) -> String {

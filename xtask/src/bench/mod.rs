@@ -5,6 +5,7 @@
 
 mod guest;
 mod host;
+mod images;
 mod measure;
 
 use std::path::PathBuf;
@@ -42,7 +43,13 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     match (&args.stage, &args.tests) {
         (Some(bpfman), Some(tests)) => return measure(|| guest::figures(bpfman, tests)),
-        (Some(bpfman), None) => return measure(|| host::figures(bpfman)),
+        (Some(bpfman), None) => {
+            return measure(|| {
+                let mut figures = host::figures(bpfman)?;
+                figures.extend(images::figures(bpfman)?);
+                Ok(figures)
+            });
+        }
         _ => {}
     }
     sh::need_root("loading eBPF programs")?;
