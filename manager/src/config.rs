@@ -1,9 +1,16 @@
 //! The configuration file. One that does not parse is an error, never ignored.
 
-use std::{collections::BTreeMap, fs, io, num::NonZeroU32, path::Path, time::Duration};
+use std::{
+    collections::BTreeMap,
+    fs, io,
+    num::NonZeroU32,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
-use bytecode::image::{Limits, Settings};
+use bytecode::image::{Limits, RuntimeSettings, Settings};
 use kernel::XdpMode;
+use model::Runtime;
 use serde::Deserialize;
 
 use crate::{Error, Result};
@@ -13,9 +20,7 @@ use crate::{Error, Result};
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Config {
     interfaces: BTreeMap<String, Interface>,
-    /// Read by the image commands.
-    #[serde(rename = "container_runtime")]
-    _container_runtime: toml::Table,
+    container_runtime: ContainerRuntime,
     registry: Registry,
     /// Read by the image commands.
     #[serde(rename = "signing")]
@@ -26,6 +31,51 @@ pub(crate) struct Config {
 #[serde(deny_unknown_fields, default)]
 struct Interface {
     xdp_mode: Option<Mode>,
+}
+
+/// How the container runtimes of this machine are asked.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct ContainerRuntime {
+    enabled: bool,
+    preferred_runtime: Option<Runtime>,
+    docker_socket: Option<SocketPath>,
+    podman_socket: Option<SocketPath>,
+    containerd_socket: Option<SocketPath>,
+    containerd_namespaces: Vec<String>,
+}
+
+impl Default for ContainerRuntime {
+    fn default() -> Self {
+        let settings = RuntimeSettings::default();
+        Self {
+            enabled: settings.enabled,
+            preferred_runtime: None,
+            docker_socket: None,
+            podman_socket: None,
+            containerd_socket: None,
+            containerd_namespaces: settings.containerd_namespaces,
+        }
+    }
+}
+
+/// An absolute path, or the same as an address: `unix:///…`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(try_from = "String")]
+struct SocketPath(PathBuf);
+
+impl TryFrom<String> for SocketPath {
+    type Error = String;
+
+    fn try_from(text: String) -> std::result::Result<Self, String> {
+        let path = text.strip_prefix("unix://").unwrap_or(&text);
+        if path.starts_with('/') {
+            return Ok(Self(path.into()));
+        }
+        Err(format!(
+            "'{text}' is neither an absolute path nor unix:// and one"
+        ))
+    }
 }
 
 /// How registries are asked, and what their images may cost.
@@ -97,6 +147,20 @@ impl Config {
         }
     }
 
+    /// How the container runtimes of this machine are asked.
+    pub(crate) fn runtimes(&self) -> RuntimeSettings {
+        let section = &self.container_runtime;
+        let path = |socket: &Option<SocketPath>| Some(socket.as_ref()?.0.clone());
+        RuntimeSettings {
+            enabled: section.enabled,
+            preferred: section.preferred_runtime,
+            docker_socket: path(&section.docker_socket),
+            podman_socket: path(&section.podman_socket),
+            containerd_socket: path(&section.containerd_socket),
+            containerd_namespaces: section.containerd_namespaces.clone(),
+        }
+    }
+
     /// What images may cost.
     pub(crate) fn limits(&self) -> Limits {
         Limits {
@@ -151,12 +215,40 @@ mod tests {
     }
 
     #[test]
+    fn runtimes_are_read() {
+        assert_eq!(read("").unwrap().runtimes(), RuntimeSettings::default());
+        let text = "[container_runtime]\nenabled = false\npreferred_runtime = \"podman\"\n\
+                    docker_socket = \"/d.sock\"\npodman_socket = \"unix:///p.sock\"\n\
+                    containerd_socket = \"/c.sock\"\ncontainerd_namespaces = [\"a\"]\n";
+        let expected = RuntimeSettings {
+            enabled: false,
+            preferred: Some(Runtime::Podman),
+            docker_socket: Some("/d.sock".into()),
+            podman_socket: Some("/p.sock".into()),
+            containerd_socket: Some("/c.sock".into()),
+            containerd_namespaces: vec!["a".into()],
+        };
+        assert_eq!(read(text).unwrap().runtimes(), expected);
+    }
+
+    #[test]
     fn mistakes_name_line_and_key() {
         for (text, line, word) in [
             ("\n[interfaces.eth1]\nxdp_mode = \"fast\"\n", 3, "fast"),
             ("[interface.eth1]\n", 1, "interface"),
             ("[interfaces.eth1]\nxdp-mode = \"drv\"\n", 2, "xdp-mode"),
             ("a = \n", 1, ""),
+            ("[container_runtime]\n\nenable = true\n", 3, "enable"),
+            (
+                "[container_runtime]\npreferred_runtime = \"rkt\"\n",
+                2,
+                "rkt",
+            ),
+            (
+                "[container_runtime]\ndocker_socket = \"tcp://h:1\"\n",
+                2,
+                "tcp://h:1",
+            ),
         ] {
             let error = read(text).unwrap_err();
             let Error::Config {

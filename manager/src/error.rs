@@ -330,7 +330,8 @@ fn kind_of_bytecode(error: &bytecode::Error) -> ErrorKind {
 fn kind_of_image(error: &ImageError) -> ErrorKind {
     use ImageError as I;
     match error {
-        I::GaveUp { source, .. } => kind_of_image(source),
+        I::GaveUp { source, .. } | I::Nowhere { source, .. } => kind_of_image(source),
+        I::Held { source, .. } => kind_of_bytecode(source),
         I::NotStored | I::NotListed | I::NotFound { .. } => ErrorKind::NotFound,
         I::Unauthorized { .. } | I::Denied { .. } | I::Unsafe { .. } => ErrorKind::Permission,
         I::Throttled { .. } => ErrorKind::Busy,
@@ -352,6 +353,8 @@ fn kind_of_image(error: &ImageError) -> ErrorKind {
         | I::Write { .. }
         | I::Credentials { .. }
         | I::Helper { .. }
+        | I::Runtime { .. }
+        | I::Archive { .. }
         | I::Damaged { .. } => ErrorKind::External,
         _ => ErrorKind::Invalid,
     }

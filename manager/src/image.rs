@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use bytecode::image::{ImageName, Images, Progress, Request};
-use model::{Digest, ImageReference, ImageView, PullPolicy, Pulled, RegistryAuth};
+use model::{Digest, HeldImage, ImageReference, ImageView, PullPolicy, Pulled, RegistryAuth};
 
 use crate::{Error, Manager, Result, config::Config, view};
 
@@ -41,6 +41,11 @@ impl Manager {
     /// All images of the store.
     pub fn image_list(&self) -> Result<Vec<ImageView>> {
         self.with_images(Images::list)
+    }
+
+    /// All bytecode images that the container runtimes of this machine hold.
+    pub fn image_held(&self) -> Result<Vec<HeldImage>> {
+        self.with_images(|images| Ok(images.held()))
     }
 
     /// One image of the store, checked.

@@ -81,8 +81,13 @@ impl Manager {
         Ok(Config::read(&self.config)?.settings())
     }
 
-    /// The image store, and the way to registries.
+    /// The image store, and the way to runtimes and registries.
     fn images(&self, config: &Config) -> Images {
-        Images::new(self.images.clone(), config.settings(), config.limits())
+        Images::new(
+            self.images.clone(),
+            config.settings(),
+            config.runtimes(),
+            config.limits(),
+        )
     }
 }

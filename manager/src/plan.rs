@@ -12,7 +12,7 @@ use bytecode::{
     image::{self, Images, Progress},
 };
 use kernel::{Loaded, PinTree, Role, Spec, Value};
-use model::{ProgramId, Record, Source};
+use model::{ProgramId, Provenance, Record, Source};
 
 use crate::{Error, LoadRequest, Result, session::Session};
 
@@ -27,9 +27,18 @@ pub(crate) struct Plan<'a> {
     /// fentry and fexit.
     pub(crate) event: Option<OwnedFd>,
     object: Object,
+    provenance: Option<Provenance>,
     values: Vec<Value>,
     maps: BTreeSet<String>,
     tail_calls: Vec<String>,
+}
+
+/// The object of a request.
+struct Resolved {
+    object: Object,
+    /// The program that is meant, where the request or the labels say so.
+    name: Option<String>,
+    provenance: Option<Provenance>,
 }
 
 impl<'a> Plan<'a> {
@@ -47,7 +56,11 @@ impl<'a> Plan<'a> {
             from: request.source.to_string(),
             source,
         };
-        let (object, name) = resolve(images, request, progress).map_err(wrong)?;
+        let Resolved {
+            object,
+            name,
+            provenance,
+        } = resolve(images, request, progress).map_err(wrong)?;
         let program = object
             .choose(name.as_deref(), &request.attach)
             .map_err(wrong)?
@@ -77,6 +90,7 @@ impl<'a> Plan<'a> {
             program,
             event,
             object,
+            provenance,
             values,
             maps,
             tail_calls,
@@ -166,6 +180,7 @@ impl<'a> Plan<'a> {
             id,
             name: self.program.name().to_owned(),
             source: self.request.source.clone(),
+            provenance: self.provenance.clone(),
             digest: self.object.digest().to_owned(),
             attach: self.request.attach.clone(),
             place,
@@ -183,18 +198,18 @@ impl<'a> Plan<'a> {
     }
 }
 
-/// The object, and the program that is meant. What may take long, a download, happens here: before
-/// anything is locked.
+/// Finds the object. What may take long, a download, happens here: before anything is locked.
 fn resolve(
     images: &Images,
     request: &LoadRequest,
     progress: &Progress<'_>,
-) -> Result<(Object, Option<String>), bytecode::Error> {
+) -> Result<Resolved, bytecode::Error> {
     match &request.source {
-        Source::File { path } => {
-            let object = Object::parse(bytecode::read_file(path)?)?;
-            Ok((object, request.name.clone()))
-        }
+        Source::File { path } => Ok(Resolved {
+            object: Object::parse(bytecode::read_file(path)?)?,
+            name: request.name.clone(),
+            provenance: None,
+        }),
         Source::Image { url, pull_policy } => {
             let wanted = image::Request {
                 reference: url,
@@ -203,7 +218,11 @@ fn resolve(
             };
             let loaded = images.load(&wanted, progress)?;
             let declared = loaded.declared(request.attach.kind()).map(str::to_owned);
-            Ok((loaded.object, request.name.clone().or(declared)))
+            Ok(Resolved {
+                object: loaded.object,
+                name: request.name.clone().or(declared),
+                provenance: Some(loaded.provenance),
+            })
         }
     }
 }

@@ -32,6 +32,7 @@ pub(crate) fn get(state: &State, pins: &PinTree, id: ProgramId) -> Result<Progra
     let bpfman = BpfmanState {
         name: record.name.clone(),
         source: record.source.clone(),
+        provenance: record.provenance.clone(),
         globals: record.globals.clone(),
         metadata: record.metadata.clone(),
         map_pin_path: pins.maps(record.maps),

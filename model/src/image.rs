@@ -1,6 +1,6 @@
 //! How bytecode images are looked up, and what the verbs answer about them.
 
-use std::{collections::BTreeMap, fmt, str::FromStr, time::SystemTime};
+use std::{collections::BTreeMap, fmt, path::PathBuf, str::FromStr, time::SystemTime};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde::{Deserialize, Serialize};
@@ -116,6 +116,38 @@ impl FromStr for RegistryAuth {
     }
 }
 
+/// A container runtime of this machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Runtime {
+    /// Docker.
+    Docker,
+    /// Podman.
+    Podman,
+    /// containerd, as Kubernetes uses it.
+    Containerd,
+}
+
+impl Runtime {
+    /// All of them, in the order in which they are asked.
+    pub const ALL: [Self; 3] = [Self::Docker, Self::Podman, Self::Containerd];
+
+    /// The word for it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Docker => "docker",
+            Self::Podman => "podman",
+            Self::Containerd => "containerd",
+        }
+    }
+}
+
+impl fmt::Display for Runtime {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
 /// Where the bytes of an image came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -125,6 +157,12 @@ pub enum ImageOrigin {
     Store,
     /// A registry sent them.
     Registry,
+    /// Docker had them.
+    Docker,
+    /// Podman had them.
+    Podman,
+    /// containerd had them.
+    Containerd,
 }
 
 impl ImageOrigin {
@@ -133,8 +171,78 @@ impl ImageOrigin {
         match self {
             Self::Store => "store",
             Self::Registry => "registry",
+            Self::Docker => Runtime::Docker.name(),
+            Self::Podman => Runtime::Podman.name(),
+            Self::Containerd => Runtime::Containerd.name(),
         }
     }
+}
+
+impl From<Runtime> for ImageOrigin {
+    fn from(runtime: Runtime) -> Self {
+        match runtime {
+            Runtime::Docker => Self::Docker,
+            Runtime::Podman => Self::Podman,
+            Runtime::Containerd => Self::Containerd,
+        }
+    }
+}
+
+/// Who holds an image on this machine: a runtime, and which of its stores.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Holder {
+    /// The runtime.
+    pub runtime: Runtime,
+    /// Where it was asked: a socket, or the folder of its images.
+    pub at: PathBuf,
+    /// The user whose images these are, where it is not the one who asks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
+    /// containerd's namespace.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub namespace: Option<String>,
+}
+
+impl fmt::Display for Holder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.runtime)?;
+        if let Some(user) = &self.user {
+            write!(f, " of user {user}")?;
+        }
+        write!(f, " ({}", self.at.display())?;
+        if let Some(namespace) = &self.namespace {
+            write!(f, ", namespace {namespace}")?;
+        }
+        f.write_str(")")
+    }
+}
+
+/// Where an image was found, and by which digest.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Provenance {
+    /// Where its bytes came from.
+    pub from: ImageOrigin,
+    /// Digest of the image: what a registry or containerd calls it, or the image id of Docker and
+    /// Podman.
+    pub digest: Digest,
+    /// The runtime that has it, or from which the own store has it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub holder: Option<Holder>,
+}
+
+/// A bytecode image that a runtime of this machine holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HeldImage {
+    /// Who holds it.
+    pub holder: Holder,
+    /// Its names there.
+    pub references: Vec<String>,
+    /// What it is called by: see [`Provenance::digest`].
+    pub digest: Digest,
+    /// Programs and their types, as the labels say.
+    pub programs: BTreeMap<String, String>,
+    /// Maps and their types, as the labels say.
+    pub maps: BTreeMap<String, String>,
 }
 
 /// An image of the own store.
@@ -142,10 +250,12 @@ impl ImageOrigin {
 pub struct ImageView {
     /// Full names that mean it; empty when its tags have moved on.
     pub references: Vec<String>,
-    /// What a registry calls it: the digest of its index, or of its manifest where it has no index.
+    /// What a registry calls it: the digest of its index, or of its manifest where it has no
+    /// index. For an image of Docker or Podman, its image id.
     pub digest: Digest,
-    /// Digest of the manifest that was chosen for this host.
-    pub manifest: Digest,
+    /// Digest of the manifest that was chosen for this host; None where Docker or Podman had the
+    /// image, which keep none.
+    pub manifest: Option<Digest>,
     /// Architecture that the manifest is for, in Go's words.
     pub architecture: String,
     /// Name of the object file in the layer.
@@ -170,7 +280,7 @@ pub struct Pulled {
     /// The image.
     pub image: ImageView,
     /// Where its bytes came from.
-    pub from: ImageOrigin,
+    pub provenance: Provenance,
 }
 
 #[cfg(test)]

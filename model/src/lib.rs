@@ -17,7 +17,8 @@ pub use attach::{Attach, AttachError, Direction, MAX_PRIORITY, NetAttach, Tracep
 pub use chain::{Chain, ChainFull, DEFAULT_PRIORITY, Member, SLOTS};
 pub use id::{LinkId, MapId, ProgramId};
 pub use image::{
-    AuthError, ImageOrigin, ImageView, PullPolicy, Pulled, RegistryAuth, UnknownPolicy,
+    AuthError, HeldImage, Holder, ImageOrigin, ImageView, Provenance, PullPolicy, Pulled,
+    RegistryAuth, Runtime, UnknownPolicy,
 };
 pub use kernel_type::{KernelType, UnknownKernelType};
 pub use kind::{Kind, Misfit, Section, UnknownKind};

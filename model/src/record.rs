@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fmt, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Attach, ImageReference, ProgramId, PullPolicy};
+use crate::{Attach, ImageReference, ProgramId, Provenance, PullPolicy};
 
 /// Where the bytecode came from.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -54,6 +54,9 @@ pub struct Record {
     pub name: String,
     /// Where the bytecode came from.
     pub source: Source,
+    /// Where the image was found, where the source is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub provenance: Option<Provenance>,
     /// SHA-256 of the object, lower-case hex.
     pub digest: String,
     /// Where and how it is attached.

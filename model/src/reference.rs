@@ -133,6 +133,17 @@ impl ImageReference {
         }
     }
 
+    /// The name as it was typed, without tag and digest; None where it begins with a host.
+    pub fn short_name(&self) -> Option<&str> {
+        let name = split_tag(
+            self.typed
+                .split_once('@')
+                .map_or(&*self.typed, |(name, _)| name),
+        )
+        .0;
+        host_of(name).is_none().then_some(name)
+    }
+
     /// The full name: the same for all ways to write it.
     pub fn canonical(&self) -> String {
         let Self {
@@ -168,11 +179,8 @@ impl FromStr for ImageReference {
             Some((rest, digest)) => (rest, Some(digest.parse()?)),
             None => (typed, None),
         };
-        let last = rest.rfind('/').map_or(0, |slash| slash + 1);
-        let (name, tag) = match rest[last..].split_once(':') {
-            Some((name, tag)) => (&rest[..last + name.len()], Some(check_tag(tag)?)),
-            None => (rest, None),
-        };
+        let (name, tag) = split_tag(rest);
+        let tag = tag.map(check_tag).transpose()?;
         let (registry, repository) = split_host(name)?;
         check_repository(&repository)?;
         let tag = tag
@@ -202,12 +210,24 @@ impl From<ImageReference> for String {
     }
 }
 
-/// Host and repository. The first part is a host where it cannot be anything else.
-fn split_host(name: &str) -> Result<(String, String), ReferenceError> {
-    let host = name.split_once('/').filter(|(first, _)| {
+fn split_tag(text: &str) -> (&str, Option<&str>) {
+    let last = text.rfind('/').map_or(0, |slash| slash + 1);
+    match text[last..].split_once(':') {
+        Some((name, tag)) => (&text[..last + name.len()], Some(tag)),
+        None => (text, None),
+    }
+}
+
+/// The first part, where it cannot be anything but a host, and the rest.
+fn host_of(name: &str) -> Option<(&str, &str)> {
+    name.split_once('/').filter(|(first, _)| {
         first.contains(['.', ':']) || *first == "localhost" || first.starts_with('[')
-    });
-    let (host, path) = match host {
+    })
+}
+
+/// Host and repository.
+fn split_host(name: &str) -> Result<(String, String), ReferenceError> {
+    let (host, path) = match host_of(name) {
         Some((host, path)) => (check_host(host)?, path),
         None => (DOCKER_HUB, name),
     };

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, path::PathBuf, time::SystemTime};
 
-use crate::{Attach, KernelType, MapId, ProgramId, Source};
+use crate::{Attach, KernelType, MapId, ProgramId, Provenance, Source};
 
 /// What we know of a program of ours beyond what the kernel knows.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -11,6 +11,8 @@ pub struct BpfmanState {
     pub name: String,
     /// Where the bytecode came from.
     pub source: Source,
+    /// Where the image was found, where the source is one.
+    pub provenance: Option<Provenance>,
     /// Global variables that were set, name to upper-case hex.
     pub globals: BTreeMap<String, String>,
     /// The user's own key and value pairs.

@@ -61,10 +61,10 @@ struct Login {
 
 /// A user whose files count.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct User {
-    home: PathBuf,
+pub(crate) struct User {
+    pub(crate) home: PathBuf,
     /// The one behind sudo: uid and gid.
-    behind: Option<(u32, u32)>,
+    pub(crate) behind: Option<(u32, u32)>,
 }
 
 /// A file that may hold credentials.
@@ -133,7 +133,7 @@ fn places(var: &dyn Fn(&str) -> Option<PathBuf>, euid: u32) -> Vec<Place> {
 }
 
 /// The user who called sudo.
-fn behind_sudo(var: &dyn Fn(&str) -> Option<PathBuf>) -> Option<User> {
+pub(crate) fn behind_sudo(var: &dyn Fn(&str) -> Option<PathBuf>) -> Option<User> {
     let number = |name| var(name)?.to_str()?.parse::<u32>().ok();
     let (uid, gid) = (number("SUDO_UID")?, number("SUDO_GID")?);
     let home = || home_of(uid, &fs::read_to_string("/etc/passwd").ok()?);

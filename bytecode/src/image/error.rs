@@ -4,6 +4,8 @@ use std::{fmt, io, path::PathBuf, time::Duration};
 
 use model::Digest;
 
+use super::RuntimeError;
+
 /// A cause of any type, of a library.
 pub type Cause = Box<dyn std::error::Error + Send + Sync>;
 
@@ -15,8 +17,45 @@ pub type Cause = Box<dyn std::error::Error + Send + Sync>;
 #[non_exhaustive]
 pub enum ImageError {
     /// Not here, and the policy forbids to ask a registry.
-    #[error("it is not in the image store, and the pull policy 'Never' forbids to ask a registry")]
+    #[error(
+        "neither the image store nor a container runtime has it, and the pull policy 'Never' \
+         forbids to ask a registry"
+    )]
     NotStored,
+    /// A runtime has it, but not so that it can be used.
+    #[error("{holder} has it, but it cannot be used")]
+    Held {
+        /// The runtime, in words.
+        holder: String,
+        /// Why.
+        source: Box<crate::Error>,
+    },
+    /// The runtime that has it does not hand it over.
+    #[error("it is not handed over")]
+    Runtime {
+        /// Why.
+        source: RuntimeError,
+    },
+    /// Nobody has it, and the runtime that is preferred was not asked.
+    #[error("{skipped}; nobody else has it")]
+    Nowhere {
+        /// Which runtime, and why.
+        skipped: String,
+        /// Why it was not had elsewhere.
+        source: Box<ImageError>,
+    },
+    /// An export that is none.
+    #[error("its archive cannot be used: {why}")]
+    Archive {
+        /// In what way.
+        why: String,
+    },
+    /// An export that is larger than it may be.
+    #[error("its archive has more than {limit} bytes")]
+    ExportTooLarge {
+        /// In bytes.
+        limit: u64,
+    },
     /// No image of that name in the store.
     #[error("no such image in the store")]
     NotListed,
@@ -483,7 +522,9 @@ fn after(wait: Option<Duration>) -> String {
 }
 
 fn of(wanted: Option<u64>) -> String {
-    wanted.map(|wanted| format!(" of {wanted}")).unwrap_or_default()
+    wanted
+        .map(|wanted| format!(" of {wanted}"))
+        .unwrap_or_default()
 }
 
 impl ImageError {
@@ -492,6 +533,11 @@ impl ImageError {
         Some(match self {
             Self::GaveUp { source, .. } => return source.hint(),
             Self::NotStored => "bpfman image pull fetches it".to_owned(),
+            Self::Held { source, .. } => return source.hint(),
+            Self::Nowhere { source, .. } => return source.hint(),
+            Self::Runtime {
+                source: RuntimeError::Timeout { .. },
+            } => "is the runtime overloaded? its own command line shows it".to_owned(),
             Self::NotListed => "bpfman image list shows what is there".to_owned(),
             Self::NoTls { host, .. } => {
                 format!("allow plain HTTP in bpfman.toml: [registry] plain_http = [\"{host}\"]")
@@ -515,7 +561,7 @@ impl ImageError {
             Self::ManifestType { .. } => {
                 "push it again with a newer docker, podman or bpfman".to_owned()
             }
-            Self::LayerTooLarge { .. } => {
+            Self::LayerTooLarge { .. } | Self::ExportTooLarge { .. } => {
                 "bpfman.toml sets the limit: [registry] max_layer_size".to_owned()
             }
             Self::ObjectTooLarge { .. } | Self::Bomb { .. } => {
@@ -528,7 +574,9 @@ impl ImageError {
                 "bpfman.toml sets the limit: [registry] timeout_seconds".to_owned()
             }
             Self::LabelMap { has, .. } if has.is_empty() => "the object has no maps".to_owned(),
-            Self::LabelProgram { has, .. } | Self::LabelMap { has, .. } => format!("the object has: {}", has.join(", ")),
+            Self::LabelProgram { has, .. } | Self::LabelMap { has, .. } => {
+                format!("the object has: {}", has.join(", "))
+            }
             Self::Unsafe { .. } => "--image-dir names another store".to_owned(),
             Self::Damaged { .. } => "bpfman image pull --pull-policy Always repairs it".to_owned(),
             Self::Layers { .. } | Self::NoObject | Self::SeveralObjects { .. } => {

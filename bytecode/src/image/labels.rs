@@ -40,6 +40,14 @@ pub(crate) struct ImageConfig {
     pub(crate) architecture: String,
     #[serde(default)]
     config: Option<RunConfig>,
+    #[serde(default)]
+    rootfs: Option<RootFs>,
+}
+
+#[derive(Deserialize)]
+struct RootFs {
+    #[serde(default)]
+    diff_ids: Vec<String>,
 }
 
 #[derive(Deserialize)]
@@ -56,17 +64,31 @@ impl ImageConfig {
         })
     }
 
+    /// Digests of the layers as they are unpacked.
+    pub(crate) fn layers(&self) -> &[String] {
+        self.rootfs.as_ref().map_or(&[], |rootfs| &rootfs.diff_ids)
+    }
+
+    /// The labels as they are.
+    pub(crate) fn raw_labels(&self) -> Option<&HashMap<String, String>> {
+        self.config.as_ref()?.labels.as_ref()
+    }
+
     pub(crate) fn labels(&self) -> Result<Labels, ImageError> {
-        let labels = self
-            .config
-            .as_ref()
-            .and_then(|config| config.labels.as_ref());
-        labels.map_or_else(|| Ok(Labels::default()), Labels::read)
+        self.raw_labels()
+            .map_or_else(|| Ok(Labels::default()), Labels::read)
     }
 }
 
+/// Whether labels say of an image that it holds bytecode.
+pub(crate) fn are_of_bytecode(labels: &HashMap<String, String>) -> bool {
+    [PROGRAMS, MAPS, FUNCTION, NAME, TYPE, FILE]
+        .iter()
+        .any(|label| labels.contains_key(*label))
+}
+
 impl Labels {
-    fn read(labels: &HashMap<String, String>) -> Result<Self, ImageError> {
+    pub(crate) fn read(labels: &HashMap<String, String>) -> Result<Self, ImageError> {
         let table = |label: &'static str| {
             let Some(text) = labels.get(label).filter(|text| !text.is_empty()) else {
                 return Ok(BTreeMap::new());

@@ -12,7 +12,7 @@ use tar::{Archive, Entry, EntryType};
 use super::{ImageError, zstd};
 
 /// What the object may be wrapped in beyond its own size, in bytes: headers, padding, folders.
-const ENVELOPE: u64 = 1 << 20;
+pub(super) const ENVELOPE: u64 = 1 << 20;
 
 /// The longest name or set of extended headers that is read, in bytes.
 const LONGEST_NAME: u64 = 4096;
@@ -75,7 +75,7 @@ fn damaged(source: io::Error) -> ImageError {
 }
 
 /// Takes the compression off. The first bytes say which it is.
-fn decompress<'a>(mut layer: impl BufRead + 'a) -> io::Result<Box<dyn Read + 'a>> {
+pub(crate) fn decompress<'a>(mut layer: impl BufRead + 'a) -> io::Result<Box<dyn Read + 'a>> {
     let start = layer.fill_buf()?;
     Ok(if start.starts_with(&[0x1f, 0x8b]) {
         Box::new(MultiGzDecoder::new(layer))

@@ -1,35 +1,41 @@
-//! Bytecode images: from a name to the object in it, through the own store or from a registry.
+//! Bytecode images: from a name to the object in it, through the own store, from a container
+//! runtime of this machine or from a registry.
 //!
 //! ```text
-//! name ─► store ─► registry ─► manifest ─► layer ─► object ─► store
+//! name ─► store ─► runtimes ─► registry ─► manifest ─► layer ─► object ─► store
 //! ```
-//! Nothing that a registry sends is believed: every byte is counted while it comes and named by its
+//! Nothing that a runtime or a registry sends is believed: every byte is counted while it comes and named by its
 //! hash, and nothing in an image decides where something is written.
 
 mod credentials;
 mod digest;
 mod error;
+mod keep;
 mod labels;
 mod layer;
 mod manifest;
 mod pull;
 mod registry;
+mod runtime;
 mod store;
 mod zstd;
 
 use std::{path::PathBuf, time::Duration};
 
 use model::{
-    Digest, ImageOrigin, ImageReference, ImageView, Kind, PullPolicy, Pulled, RegistryAuth,
+    Digest, HeldImage, ImageOrigin, ImageReference, ImageView, Kind, Provenance, PullPolicy,
+    Pulled, RegistryAuth,
 };
 
 use crate::{Error, MAX_SIZE, Object};
 use labels::ImageConfig;
-use store::{Entry, Listed, Store, Target};
+use runtime::{Asked, Located};
+use store::{Entry, Listed, Named, Store, Target};
 
 pub use error::{Cause, Given, ImageError};
 pub use labels::{Labels, MAPS, PROGRAMS};
 pub use registry::{Access, Client, Manifest, Settings};
+pub use runtime::{RuntimeError, RuntimeSettings};
 
 /// What happens while an image is fetched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,8 +95,8 @@ pub struct Request<'a> {
 pub struct Loaded {
     /// The object, checked against its digest and its labels.
     pub object: Object,
-    /// Where its bytes came from.
-    pub from: ImageOrigin,
+    /// Where it was found.
+    pub provenance: Provenance,
     labels: Labels,
 }
 
@@ -106,71 +112,136 @@ impl Loaded {
 pub struct Images {
     store: Store,
     settings: Settings,
+    runtimes: RuntimeSettings,
     limits: Limits,
 }
 
 impl Images {
     /// With the store in a folder. Touches nothing.
-    pub fn new(folder: PathBuf, settings: Settings, limits: Limits) -> Self {
+    pub fn new(
+        folder: PathBuf,
+        settings: Settings,
+        runtimes: RuntimeSettings,
+        limits: Limits,
+    ) -> Self {
         Self {
             store: Store::new(folder),
             settings,
+            runtimes,
             limits,
         }
     }
 
     /// The object of an image.
     pub fn load(&self, request: &Request<'_>, progress: &Progress<'_>) -> Result<Loaded, Error> {
-        let ((object, labels), _, from) =
+        let ((object, labels), provenance) =
             self.find(request, progress, |entry| self.object_of(entry))?;
         Ok(Loaded {
             object,
-            from,
+            provenance,
             labels,
         })
     }
 
     /// Makes sure that an image is in the store, whole and unchanged.
     pub fn pull(&self, request: &Request<'_>, progress: &Progress<'_>) -> Result<Pulled, Error> {
-        let (image, _, from) = self.find(request, progress, |entry| {
+        let (image, provenance) = self.find(request, progress, |entry| {
             self.store.verify_all(entry)?;
             let names = vec![request.reference.canonical()];
             self.view(entry, names, None)
         })?;
-        Ok(Pulled { image, from })
+        Ok(Pulled { image, provenance })
     }
 
-    /// Looks an image up in the order of its policy: the own store, then the registry. What the
-    /// store has must pass `read`; what has been damaged there is fetched again.
+    /// Looks an image up in the order of its policy: the own store, the runtimes of this machine,
+    /// a registry. What the store has must pass `read`; what has been damaged there is fetched
+    /// again.
     fn find<T>(
         &self,
         request: &Request<'_>,
         progress: &Progress<'_>,
         read: impl Fn(&Entry) -> Result<T, Error>,
-    ) -> Result<(T, Entry, ImageOrigin), Error> {
+    ) -> Result<(T, Provenance), Error> {
+        let mut asked = Asked::new(&self.runtimes);
+        let mut damaged = None;
         if request.policy != PullPolicy::Always {
-            let stored = || -> Result<_, Error> {
-                let Some(entry) = self.store.find(request.reference)? else {
-                    return Ok(None);
-                };
-                Ok(Some((read(&entry)?, entry)))
-            };
-            match stored() {
-                Ok(Some((found, entry))) => return Ok((found, entry, ImageOrigin::Store)),
-                Ok(None) if request.policy == PullPolicy::Never => {
-                    return Err(ImageError::NotStored.into());
-                }
+            match self.stored(request, &mut asked, &read) {
+                Ok(Some(found)) => return Ok(found),
                 Ok(None) => {}
-                Err(Error::Image(error @ ImageError::Damaged { .. }))
-                    if request.policy == PullPolicy::IfNotPresent =>
-                {
+                Err(Error::Image(error @ ImageError::Damaged { .. })) => {
                     log::warn!("{error}: fetching it again");
+                    damaged = Some(error);
                 }
                 Err(error) => return Err(error),
             }
         }
-        let (entry, from) = pull::pull(self, request, progress)?;
-        Ok((read(&entry)?, entry, from))
+        if let Some(located) = asked.find(request.reference) {
+            return self.taken(request, located, read);
+        }
+        let skipped = asked.preferred_skipped();
+        let nowhere = |error| match (error, skipped) {
+            (Error::Image(source), Some(skipped)) => Error::Image(ImageError::Nowhere {
+                skipped,
+                source: Box::new(source),
+            }),
+            (error, _) => error,
+        };
+        if request.policy == PullPolicy::Never {
+            let error = damaged.unwrap_or(ImageError::NotStored);
+            return Err(nowhere(error.into()));
+        }
+        let (entry, from) = pull::pull(self, request, progress).map_err(nowhere)?;
+        let provenance = Provenance {
+            from,
+            digest: entry.digest,
+            holder: None,
+        };
+        Ok((read(&entry)?, provenance))
+    }
+
+    /// The image as the store has it. One that came from a runtime is taken from there again when
+    /// its name means another image there by now.
+    fn stored<T>(
+        &self,
+        request: &Request<'_>,
+        asked: &mut Asked<'_>,
+        read: impl Fn(&Entry) -> Result<T, Error>,
+    ) -> Result<Option<(T, Provenance)>, Error> {
+        let Some(Named { entry, holder }) = self.store.find(request.reference)? else {
+            return Ok(None);
+        };
+        if let Some(holder) = &holder
+            && let Some(located) = asked.find_in(holder.runtime, request.reference)
+            && located.digest != entry.digest
+        {
+            return self.taken(request, located, read).map(Some);
+        }
+        let provenance = Provenance {
+            from: ImageOrigin::Store,
+            digest: entry.digest,
+            holder,
+        };
+        Ok(Some((read(&entry)?, provenance)))
+    }
+
+    fn taken<T>(
+        &self,
+        request: &Request<'_>,
+        located: Located,
+        read: impl Fn(&Entry) -> Result<T, Error>,
+    ) -> Result<(T, Provenance), Error> {
+        let (entry, from) = runtime::take(self, request, &located)?;
+        let provenance = Provenance {
+            from,
+            digest: entry.digest,
+            holder: Some(located.holder),
+        };
+        Ok((read(&entry)?, provenance))
+    }
+
+    /// All bytecode images that the runtimes of this machine hold.
+    pub fn held(&self) -> Vec<HeldImage> {
+        Asked::new(&self.runtimes).list(self.limits)
     }
 
     fn config_of(&self, entry: &Entry) -> Result<ImageConfig, ImageError> {
@@ -193,13 +264,13 @@ impl Images {
     ) -> Result<ImageView, Error> {
         let config = self.config_of(entry)?;
         let mut labels = config.labels()?;
-        if labels.programs.is_empty() && entry.object_size <= pull::CHECKED_AT_ONCE {
+        if labels.programs.is_empty() && entry.object_size <= keep::CHECKED_AT_ONCE {
             labels = Labels::inferred(&self.store.blob(entry.object, entry.object_size)?)?;
         }
         Ok(ImageView {
             references,
             digest: entry.digest,
-            manifest: entry.manifest,
+            manifest: (entry.manifest != entry.config).then_some(entry.manifest),
             architecture: config.architecture,
             file: entry.file.clone(),
             object: entry.object,
@@ -226,7 +297,10 @@ impl Images {
     pub fn inspect(&self, name: &ImageName) -> Result<ImageView, Error> {
         let found = match name {
             ImageName::Digest(digest) => self.store.entry(*digest)?,
-            ImageName::Reference(reference) => self.store.find(reference)?,
+            ImageName::Reference(reference) => {
+                let found = self.store.find(reference)?;
+                found.map(|named| named.entry)
+            }
         };
         let entry = found.ok_or(ImageError::NotListed)?;
         self.store.verify_all(&entry)?;

@@ -3,7 +3,7 @@
 
 use std::{collections::BTreeMap, path::Path};
 
-use model::{Attach, BpfmanState, KernelState, NetAttach, ProgramView, Source, Summary};
+use model::{Attach, BpfmanState, Holder, KernelState, NetAttach, ProgramView, Source, Summary};
 use serde::Serialize;
 
 use super::{table::tag, time};
@@ -29,7 +29,7 @@ pub(super) struct Listed<'a> {
 #[derive(Serialize)]
 struct Bpfman<'a> {
     name: &'a str,
-    source: Origin,
+    source: Origin<'a>,
     globals: &'a BTreeMap<String, String>,
     metadata: &'a BTreeMap<String, String>,
     map_pin_path: String,
@@ -40,14 +40,37 @@ struct Bpfman<'a> {
 
 #[derive(Serialize)]
 #[serde(tag = "type", rename_all = "lowercase")]
-enum Origin {
+enum Origin<'a> {
     File {
         path: String,
     },
     Image {
         url: String,
         pull_policy: &'static str,
+        from: Option<&'static str>,
+        digest: Option<String>,
+        runtime: Option<Runtime<'a>>,
     },
+}
+
+/// A container runtime that has an image.
+#[derive(Serialize)]
+pub(super) struct Runtime<'a> {
+    name: &'static str,
+    at: String,
+    user: Option<&'a str>,
+    namespace: Option<&'a str>,
+}
+
+impl<'a> From<&'a Holder> for Runtime<'a> {
+    fn from(holder: &'a Holder) -> Self {
+        Self {
+            name: holder.runtime.name(),
+            at: text(&holder.at),
+            user: holder.user.as_deref(),
+            namespace: holder.namespace.as_deref(),
+        }
+    }
 }
 
 #[derive(Serialize)]
@@ -139,6 +162,7 @@ impl<'a> From<&'a Summary> for Listed<'a> {
 }
 
 fn bpfman(state: &BpfmanState) -> Bpfman<'_> {
+    let provenance = state.provenance.as_ref();
     Bpfman {
         name: &state.name,
         source: match &state.source {
@@ -146,6 +170,9 @@ fn bpfman(state: &BpfmanState) -> Bpfman<'_> {
             Source::Image { url, pull_policy } => Origin::Image {
                 url: url.to_string(),
                 pull_policy: pull_policy.name(),
+                from: provenance.map(|found| found.from.name()),
+                digest: provenance.map(|found| found.digest.to_string()),
+                runtime: provenance.and_then(|found| found.holder.as_ref().map(Runtime::from)),
             },
         },
         globals: &state.globals,

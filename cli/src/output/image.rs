@@ -5,12 +5,14 @@ use std::{collections::BTreeMap, fmt::Display, io, iter};
 use chrono::TimeZone;
 use indicatif::HumanBytes;
 use manager::Pruned;
-use model::{ImageReference, ImageView, Pulled};
+use model::{HeldImage, ImageReference, ImageView, Pulled};
 use serde::Serialize;
 
 use super::{
-    Format, json, lines,
-    table::{each, printable, row, section},
+    Format,
+    document::Runtime,
+    json, lines,
+    table::{each, from, optional, printable, row, section},
     time, yaml,
 };
 
@@ -19,7 +21,7 @@ use super::{
 struct Image<'a> {
     references: &'a [String],
     digest: String,
-    manifest: String,
+    manifest: Option<String>,
     architecture: &'a str,
     file: &'a str,
     object: String,
@@ -36,7 +38,18 @@ struct PulledImage<'a> {
     image_url: String,
     digest: String,
     from: &'static str,
+    runtime: Option<Runtime<'a>>,
     image: Image<'a>,
+}
+
+/// A bytecode image of a container runtime.
+#[derive(Serialize)]
+struct Held<'a> {
+    runtime: Runtime<'a>,
+    references: &'a [String],
+    digest: String,
+    programs: &'a BTreeMap<String, String>,
+    maps: &'a BTreeMap<String, String>,
 }
 
 /// What a cleaning removed.
@@ -51,7 +64,7 @@ impl<'a> From<&'a ImageView> for Image<'a> {
         Self {
             references: &image.references,
             digest: image.digest.to_string(),
-            manifest: image.manifest.to_string(),
+            manifest: image.manifest.as_ref().map(ToString::to_string),
             architecture: &image.architecture,
             file: &image.file,
             object: image.object.to_string(),
@@ -73,11 +86,17 @@ pub(crate) fn pulled_text(
     let document = PulledImage {
         image_url: url.to_string(),
         digest: pulled.image.digest.to_string(),
-        from: pulled.from.name(),
+        from: pulled.provenance.from.name(),
+        runtime: pulled.provenance.holder.as_ref().map(Runtime::from),
         image: Image::from(&pulled.image),
     };
     match format {
-        Format::Table => Ok("Successfully downloaded bytecode\n".to_owned()),
+        Format::Table => {
+            let taken = pulled.provenance.holder.is_some();
+            let from = taken.then(|| format!("From {}", from(&pulled.provenance)));
+            let first = "Successfully downloaded bytecode".to_owned();
+            Ok(lines([first].into_iter().chain(from)))
+        }
         Format::Id => Ok(document.digest + "\n"),
         Format::Json => json(&document),
         Format::Yaml => yaml(&document),
@@ -131,6 +150,58 @@ fn table(images: &[ImageView], zone: &impl TimeZone<Offset: Display>) -> String 
     }))
 }
 
+/// Images of container runtimes, one name a line.
+pub(crate) fn held_text(images: &[HeldImage], format: Format) -> io::Result<String> {
+    let documents = || {
+        let documents = images.iter().map(|image| Held {
+            runtime: Runtime::from(&image.holder),
+            references: &image.references,
+            digest: image.digest.to_string(),
+            programs: &image.programs,
+            maps: &image.maps,
+        });
+        documents.collect::<Vec<_>>()
+    };
+    match format {
+        Format::Table => Ok(held_table(images)),
+        Format::Id => Ok(lines(images.iter().map(|image| image.digest.to_string()))),
+        Format::Json => json(&documents()),
+        Format::Yaml => yaml(&documents()),
+    }
+}
+
+fn held_table(images: &[HeldImage]) -> String {
+    let header = ["Image", "Digest", "Programs", "Runtime"].map(str::to_owned);
+    let of_image = |image: &HeldImage| {
+        let programs: Vec<_> = image.programs.keys().map(|name| printable(name)).collect();
+        let rest = [
+            image.digest.hex()[..SHORT].to_owned(),
+            or_none(programs.join(",")),
+            printable(&image.holder.to_string()),
+        ];
+        let mut names: Vec<_> = image
+            .references
+            .iter()
+            .map(|name| printable(name))
+            .collect();
+        if names.is_empty() {
+            names.push(or_none(String::new()));
+        }
+        names.into_iter().map(move |name| {
+            let [digest, programs, runtime] = rest.clone();
+            [name, digest, programs, runtime]
+        })
+    };
+    let rows: Vec<[String; 4]> = iter::once(header)
+        .chain(images.iter().flat_map(of_image))
+        .collect();
+    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max();
+    let [a, b, c] = [0, 1, 2].map(|column| width(column).unwrap_or_default());
+    lines(rows.iter().map(|[image, digest, programs, runtime]| {
+        format!(" {image:a$}  {digest:b$}  {programs:c$}  {runtime}")
+    }))
+}
+
 fn or_none(text: String) -> String {
     if text.is_empty() {
         "None".to_owned()
@@ -155,7 +226,7 @@ pub(crate) fn text(
             &[
                 each("References", image.references.iter().cloned()),
                 row("Digest", &image.digest),
-                row("Manifest", &image.manifest),
+                optional("Manifest", image.manifest),
                 row("Architecture", &image.architecture),
                 each("Programs", pairs(&image.programs)),
                 each("Maps", pairs(&image.maps)),

@@ -10,7 +10,7 @@ use std::{collections::BTreeMap, ffi::OsString, io};
 use chrono::{Local, TimeZone};
 use clap::{Args, ValueEnum};
 use manager::Pruned;
-use model::{ImageReference, ImageView, ProgramView, Pulled, Summary};
+use model::{HeldImage, ImageReference, ImageView, ProgramView, Pulled, Summary};
 use serde::Serialize;
 
 /// How a result is written.
@@ -102,6 +102,11 @@ pub(crate) fn pulled(url: &ImageReference, pulled: &Pulled, format: Format) -> i
 /// Prints the images of the store.
 pub(crate) fn images(images: &[ImageView], format: Format) -> io::Result<()> {
     print(&image::list_text(images, format, &Local)?)
+}
+
+/// Prints the images of container runtimes.
+pub(crate) fn held_images(images: &[HeldImage], format: Format) -> io::Result<()> {
+    print(&image::held_text(images, format)?)
 }
 
 /// Prints one image of the store.

@@ -6,7 +6,9 @@
 use std::{fmt::Display, iter};
 
 use chrono::TimeZone;
-use model::{Attach, BpfmanState, KernelState, ProgramView, Source, Summary};
+use model::{
+    Attach, BpfmanState, ImageOrigin, KernelState, ProgramView, Provenance, Source, Summary,
+};
 
 use super::{lines, time};
 
@@ -18,7 +20,7 @@ pub(super) fn row(label: &'static str, value: &impl ToString) -> Row {
 }
 
 /// The value, or `None`.
-fn optional(label: &'static str, value: Option<impl ToString>) -> Row {
+pub(super) fn optional(label: &'static str, value: Option<impl ToString>) -> Row {
     row(
         label,
         &value.map_or_else(|| "None".into(), |value| value.to_string()),
@@ -76,6 +78,12 @@ fn bpfman_rows(state: &BpfmanState) -> Vec<Row> {
         Source::File { path } => rows.push(row("Path", &path.display())),
         Source::Image { url, pull_policy } => {
             rows.extend([row("Image URL", url), row("Pull Policy", pull_policy)]);
+            if let Some(found) = &state.provenance {
+                rows.extend([
+                    row("Image From", &from(found)),
+                    row("Image ID", &found.digest),
+                ]);
+            }
         }
     }
     rows.extend([
@@ -90,6 +98,15 @@ fn bpfman_rows(state: &BpfmanState) -> Vec<Row> {
     ]);
     rows.extend(attach_rows(&state.attach, state.position));
     rows
+}
+
+/// Where an image was found, in words.
+pub(super) fn from(found: &Provenance) -> String {
+    match (&found.holder, found.from) {
+        (Some(holder), ImageOrigin::Store) => format!("store, the same as in {holder}"),
+        (Some(holder), _) => holder.to_string(),
+        (None, from) => from.name().to_owned(),
+    }
 }
 
 /// Where a program is attached. The type is a row where several share one type of the kernel.

@@ -23,7 +23,7 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use model::{Digest, ImageReference};
+use model::{Digest, Holder, ImageReference};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use super::{ImageError, digest};
@@ -42,8 +42,10 @@ const MAX_DOCUMENT: u64 = 64 << 10;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Entry {
     version: u32,
-    /// Of the index, or of the manifest where there is no index.
+    /// Of the index, or of the manifest where there is no index. Of the configuration where a
+    /// runtime had the image that keeps neither.
     pub(crate) digest: Digest,
+    /// Of the configuration where there is no manifest.
     pub(crate) manifest: Digest,
     pub(crate) config: Digest,
     pub(crate) object: Digest,
@@ -94,6 +96,17 @@ struct Ref {
     /// In full.
     reference: String,
     digest: Digest,
+    /// The runtime that it came from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    holder: Option<Holder>,
+}
+
+/// What a name stands for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Named {
+    pub(crate) entry: Entry,
+    /// The runtime that it came from.
+    pub(crate) holder: Option<Holder>,
 }
 
 /// Where images are kept.
@@ -122,30 +135,33 @@ impl Store {
     }
 
     /// What a name stands for; None where it was never fetched.
-    pub(crate) fn find(&self, reference: &ImageReference) -> Result<Option<Entry>, ImageError> {
+    pub(crate) fn find(&self, reference: &ImageReference) -> Result<Option<Named>, ImageError> {
         if !files::is_safe(&self.root)? {
             return Ok(None);
         }
         let name = reference.canonical();
-        let digest = match reference.digest() {
-            Some(digest) => digest,
-            None => match Self::read_ref(&self.ref_path(&name))? {
-                Some(found) if found.reference == name => found.digest,
-                Some(_) => {
-                    return Err(ImageError::Damaged {
-                        path: self.ref_path(&name),
-                        why: "speaks of another name",
-                    });
-                }
-                None => return Ok(None),
-            },
+        if let Some(digest) = reference.digest()
+            && let Some(entry) = self.entry(digest)?
+        {
+            let holder = None;
+            return Ok(Some(Named { entry, holder }));
+        }
+        let path = self.ref_path(&name);
+        let (digest, holder) = match Self::read_ref(&path)? {
+            Some(found) if found.reference == name => (found.digest, found.holder),
+            Some(_) => {
+                let why = "speaks of another name";
+                return Err(ImageError::Damaged { path, why });
+            }
+            None => return Ok(None),
         };
         match self.entry(digest)? {
-            None if reference.digest().is_none() => Err(ImageError::Damaged {
+            Some(entry) => Ok(Some(Named { entry, holder })),
+            None if reference.digest() == Some(digest) => Ok(None),
+            None => Err(ImageError::Damaged {
                 path: self.entry_path(digest),
                 why: "is missing",
             }),
-            entry => Ok(entry),
         }
     }
 
@@ -280,13 +296,19 @@ impl Writer<'_> {
         self.write_document(&self.store.entry_path(entry.digest), entry)
     }
 
-    /// Says what a name stands for.
-    pub(crate) fn put_ref(&self, name: &str, digest: Digest) -> Result<(), ImageError> {
+    /// Says what a name stands for, and which runtime it came from.
+    pub(crate) fn put_ref(
+        &self,
+        name: &str,
+        digest: Digest,
+        holder: Option<&Holder>,
+    ) -> Result<(), ImageError> {
         let path = self.store.ref_path(name);
         let document = Ref {
             version: VERSION,
             reference: name.to_owned(),
             digest,
+            holder: holder.cloned(),
         };
         // A pull that finds nothing new changes nothing.
         if matches!(Store::read_ref(&path), Ok(Some(old)) if old == document) {

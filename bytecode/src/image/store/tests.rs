@@ -30,9 +30,17 @@ fn add(store: &Store, reference: &str, content: &str) -> Entry {
     let entry = Entry::new(digests, 7, "x.o".into());
     writer.put_entry(&entry).unwrap();
     writer
-        .put_ref(&name(reference).canonical(), entry.digest)
+        .put_ref(&name(reference).canonical(), entry.digest, None)
         .unwrap();
     entry
+}
+
+/// What a name stands for that a registry gave a meaning.
+fn named(entry: &Entry) -> Named {
+    Named {
+        entry: entry.clone(),
+        holder: None,
+    }
 }
 
 /// All files but the locks, relative to the store.
@@ -70,10 +78,10 @@ fn what_is_put_in_comes_out() {
     assert_eq!(store.find(&name("q.io/a")).unwrap(), None);
     assert!(!store.root.exists(), "reading makes nothing");
     let entry = add(&store, "q.io/a:v1", "1");
-    assert_eq!(store.find(&name("q.io/a:v1")).unwrap(), Some(entry.clone()));
+    assert_eq!(store.find(&name("q.io/a:v1")).unwrap(), Some(named(&entry)));
     assert_eq!(store.find(&name("q.io/a:v2")).unwrap(), None);
     let by_digest = format!("q.io/a@{}", entry.digest);
-    assert_eq!(store.find(&name(&by_digest)).unwrap(), Some(entry.clone()));
+    assert_eq!(store.find(&name(&by_digest)).unwrap(), Some(named(&entry)));
     assert_eq!(store.blob(entry.object, 100).unwrap(), b"object 1");
     store.verify_all(&entry).unwrap();
     let mode = fs::metadata(&store.root).unwrap().permissions().mode();
@@ -123,7 +131,10 @@ fn damage_is_found_on_every_read() {
     // Writing again repairs.
     add(&store, "q.io/a", "1");
     assert_eq!(
-        store.find(&name("q.io/a")).unwrap().map(|e| e.digest),
+        store
+            .find(&name("q.io/a"))
+            .unwrap()
+            .map(|named| named.entry.digest),
         Some(entry.digest)
     );
     store.verify_all(&entry).unwrap();
@@ -292,7 +303,7 @@ fn blobs_that_images_share_stay_for_the_other() {
     let digests = [index, first.manifest, first.config, first.object];
     let second = Entry::new(digests, 7, "x.o".into());
     writer.put_entry(&second).unwrap();
-    writer.put_ref("q.io/b:latest", index).unwrap();
+    writer.put_ref("q.io/b:latest", index, None).unwrap();
     drop(writer);
     store.remove(&Target::Digest(first.digest)).unwrap();
     store.verify_all(&second).unwrap();

@@ -16,6 +16,7 @@ const LONG_ABOUT: &str = "\
 Pull an eBPF bytecode image from a remote registry
 
 Brings an image into the own store of images, so that a later 'bpfman load image' finds it there.
+Where Docker, Podman or containerd have it on this machine, it is taken from them.
 The image is checked on the way: its digests, that it holds just one eBPF object for this kind of
 machine, and that its labels say what the object is. 'bpfman image list' shows what is there.
 
@@ -125,11 +126,7 @@ impl Pull {
 }
 
 /// Brings an image into the store.
-pub(super) fn run(
-    args: &Pull,
-    quiet: bool,
-    manager: &Manager,
-) -> Result<(), Failure> {
+pub(super) fn run(args: &Pull, quiet: bool, manager: &Manager) -> Result<(), Failure> {
     let request = args.request()?;
     let progress = Progress::new(&request.url, quiet);
     let pulled = manager.image_pull(&request, &|event| progress.show(event));

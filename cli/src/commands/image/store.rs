@@ -12,7 +12,10 @@ const LIST: &str = "\
 List the bytecode images in the own store
 
 Shows one name a line, and images that have lost their names to newer ones last, as 'None'. The size
-is what the image takes on disk. Nothing is changed, and no registry is asked.";
+is what the image takes on disk. Nothing is changed, and no registry is asked.
+
+With --runtimes, lists the bytecode images that Docker, Podman and containerd hold on this machine:
+those with labels that say what programs are in them. 'bpfman load image' takes them from there.";
 
 const INSPECT: &str = "\
 Show a bytecode image of the own store
@@ -39,6 +42,10 @@ left behind.";
 #[command(about = "List the bytecode images in the own store", long_about = LIST)]
 #[command(mut_arg("format", |arg| arg.help(OUTPUT).long_help(OUTPUT)))]
 pub(crate) struct List {
+    /// Optional: List the bytecode images of the container runtimes on this machine instead
+    #[arg(long, verbatim_doc_comment)]
+    runtimes: bool,
+
     #[command(flatten)]
     output: output::Choice,
 }
@@ -97,9 +104,13 @@ fn shown(name: &ImageName) -> String {
 
 /// Lists images.
 pub(super) fn list(args: &List, manager: &Manager) -> Result<(), Failure> {
-    let images = manager
-        .image_list()
-        .map_err(|error| Failure::of("cannot list images", error))?;
+    let failed = |error| Failure::of("cannot list images", error);
+    if args.runtimes {
+        let images = manager.image_held().map_err(failed)?;
+        output::held_images(&images, args.output.format)?;
+        return Ok(());
+    }
+    let images = manager.image_list().map_err(failed)?;
     output::images(&images, args.output.format)?;
     Ok(())
 }

@@ -10,9 +10,11 @@ use crate::{commands::image::PullArgs, progress::Progress, report::Failure};
 const LONG_ABOUT: &str = "\
 Load an eBPF program packaged in a OCI container image from a given registry
 
-The image is looked up in the own store of images first, then at its registry; --pull-policy changes
-that. What was downloaded stays in the store, see 'bpfman image'. The parameters below come first,
-then the program type, then the parameters of that type:
+The image is looked up in the own store of images first, then in Docker, Podman and containerd on
+this machine, then at its registry; --pull-policy changes that. One that came from a runtime is
+loaded as it is there now: what was just built runs. What was fetched stays in the store, see
+'bpfman image'. The parameters below come first, then the program type, then the parameters of that
+type:
 
   bpfman load image <what to load> <program type> <where to attach it>";
 
@@ -71,11 +73,7 @@ impl LoadImage {
 }
 
 /// Loads a program from an image.
-pub(super) fn run(
-    args: &LoadImage,
-    quiet: bool,
-    manager: &Manager,
-) -> Result<(), Failure> {
+pub(super) fn run(args: &LoadImage, quiet: bool, manager: &Manager) -> Result<(), Failure> {
     let request = args.request()?;
     let progress = Progress::new(&args.image.url, quiet);
     args.common

@@ -1,0 +1,111 @@
+//! Podman: its socket where it listens, otherwise its storage as it lies there, otherwise its
+//! command. The storage comes before the command because Podman needs a quarter of a second to
+//! hand over an image, and the storage a hundredth of that.
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
+
+use model::{Digest, Holder, Runtime};
+
+use super::{
+    Asked, Content, Located, RuntimeError,
+    command::Podman,
+    engine::{Engine, Known},
+    names::Names,
+    storage::Storage,
+    user::{User, var},
+};
+
+fn holder(at: &Path, user: &User) -> Holder {
+    Holder {
+        runtime: Runtime::Podman,
+        at: at.to_owned(),
+        user: user.name.clone(),
+        namespace: None,
+    }
+}
+
+/// A socket that is named, and then nothing else counts.
+pub(super) fn named(configured: Option<&PathBuf>) -> Option<Result<PathBuf, RuntimeError>> {
+    match (configured, var("CONTAINER_HOST")) {
+        (Some(path), _) => Some(Ok(path.clone())),
+        (None, Some(host)) => Some(super::address(&host)),
+        (None, None) => None,
+    }
+}
+
+/// Where a user's service listens, unless it is told otherwise.
+pub(super) fn socket(user: &User) -> PathBuf {
+    let dir = user.runtime_dir().unwrap_or_else(|| "/run".into());
+    dir.join("podman/podman.sock")
+}
+
+/// The image that a name means, of a service. Its Docker-like calls complete short names with
+/// `docker.io`, so it is asked for full names only.
+pub(super) fn find_at(engine: &Engine, names: &Names) -> Result<Option<Known>, RuntimeError> {
+    for name in names.full.iter().chain(&names.id) {
+        if let Some(known) = engine.inspect(name)? {
+            return Ok(Some(known));
+        }
+    }
+    Ok(None)
+}
+
+/// The image that a name means, of a user's Podman.
+pub(super) fn find(user: &User, names: &Names, asked: &mut Asked<'_>) -> Option<Located> {
+    let path = socket(user);
+    let at_socket = holder(&path, user);
+    let engine = Engine::new(&path);
+    match find_at(&engine, names) {
+        Ok(found) => return found.map(|known| Located::engine(at_socket, engine, known)),
+        // Nobody listens: that is how Podman is used most.
+        Err(RuntimeError::Unreachable { source }) if is_silent(&source) => {}
+        Err(error) => asked.skip(&at_socket, &error),
+    }
+    let command = Podman::of(user.clone());
+    let storage = match Storage::of(user) {
+        Ok(Some(storage)) => storage,
+        Ok(None) => return None,
+        Err(error) => {
+            log::debug!("podman's storage: {}", error.in_full());
+            return find_by(command, user, names, asked);
+        }
+    };
+    let holder = holder(storage.root(), user);
+    match storage.find(names) {
+        Ok(found) => found.map(|stored| Located {
+            holder,
+            digest: stored.id,
+            content: Content::Storage(stored, command),
+        }),
+        Err(error) => {
+            log::debug!("podman's storage: {}", error.in_full());
+            find_by(command, user, names, asked)
+        }
+    }
+}
+
+fn find_by(command: Podman, user: &User, names: &Names, asked: &mut Asked<'_>) -> Option<Located> {
+    let holder = holder(Path::new("podman"), user);
+    match command.inspect(names) {
+        Ok(found) => found.map(|digest: Digest| Located {
+            holder,
+            digest,
+            content: Content::Command(command),
+        }),
+        Err(error) => {
+            asked.skip(&holder, &error);
+            None
+        }
+    }
+}
+
+/// Whether there is no socket, or nobody behind it.
+pub(super) fn is_silent(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused
+    )
+}
