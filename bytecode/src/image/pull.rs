@@ -3,14 +3,13 @@
 use std::{fs::File, io::Read as _};
 
 use model::{Digest, ImageOrigin};
-use oci_spec::image::{Descriptor, ImageManifest};
 
 use super::{
     ImageError, Images, Progress, Request,
     digest::Tee,
     labels::{ImageConfig, Labels},
     layer,
-    manifest::{self, Document},
+    manifest::{self, Descriptor, Document, Layers},
     registry::{Access, Client, Manifest},
     store::{Entry, Writer},
 };
@@ -77,8 +76,7 @@ fn find(images: &Images, client: &Client<'_>, top: &Manifest) -> Result<Found, I
     let (manifest, image) = match Document::parse(&top.bytes, top.media_type.as_deref())? {
         Document::Manifest(image) => (top.clone(), image),
         Document::Index(index) => {
-            let chosen = manifest::choose(&index)?;
-            let digest = manifest::digest(chosen, "manifest")?;
+            let digest = manifest::choose(&index)?.digest()?;
             let manifest = client.manifest(&digest.to_string(), limit)?;
             match Document::parse(&manifest.bytes, manifest.media_type.as_deref())? {
                 Document::Manifest(image) => (manifest, image),
@@ -89,10 +87,10 @@ fn find(images: &Images, client: &Client<'_>, top: &Manifest) -> Result<Found, I
             }
         }
     };
-    let layer = only_layer(&image, images.limits.layer)?;
+    let layer = only_layer(image.layers, images.limits.layer)?;
     let what = "configuration";
-    let config = manifest::digest(image.config(), what)?;
-    let config_bytes = client.small_blob(config, image.config().size(), limit, what)?;
+    let config = image.config.digest(what)?;
+    let config_bytes = client.small_blob(config, image.config.size, limit, what)?;
     let labels = ImageConfig::parse(&config_bytes)?.labels()?;
     Ok(Found {
         manifest,
@@ -103,18 +101,17 @@ fn find(images: &Images, client: &Client<'_>, top: &Manifest) -> Result<Found, I
     })
 }
 
-fn only_layer(image: &ImageManifest, limit: u64) -> Result<Descriptor, ImageError> {
-    let [layer] = image.layers().as_slice() else {
-        return Err(ImageError::Layers {
-            count: image.layers().len(),
-        });
+fn only_layer(layers: Layers, limit: u64) -> Result<Descriptor, ImageError> {
+    let count = layers.count;
+    let Some(layer) = layers.first.filter(|_| count == 1) else {
+        return Err(ImageError::Layers { count });
     };
-    layer::check_type(layer.media_type().as_ref())?;
-    let size = layer.size();
+    layer::check_type(&layer.media_type)?;
+    let size = layer.size;
     if size > limit {
         return Err(ImageError::LayerTooLarge { size, limit });
     }
-    Ok(layer.clone())
+    Ok(layer)
 }
 
 /// Fetches the layer, takes the object out and keeps it with what describes it.
@@ -126,8 +123,8 @@ fn fetch(
     found: &Found,
 ) -> Result<Entry, Error> {
     let mut layer = writer.temp()?;
-    let wanted = manifest::digest(&found.layer, "layer")?;
-    client.blob(wanted, found.layer.size(), "layer", true, |copy| {
+    let wanted = found.layer.digest("layer")?;
+    client.blob(wanted, found.layer.size, "layer", true, |copy| {
         let file = layer.rewind()?;
         let emptied = file.set_len(0);
         emptied.map_err(|source| ImageError::Write {
