@@ -251,7 +251,9 @@ pub enum ImageError {
         what: &'static str,
     },
     /// A digest that is not SHA-256.
-    #[error("its {what} has the digest '{digest}', and only sha256 with 64 lowercase hex digits is supported")]
+    #[error(
+        "its {what} has the digest '{digest}', and only sha256 with 64 lowercase hex digits is supported"
+    )]
     DigestAlgorithm {
         /// What part.
         what: &'static str,
@@ -491,7 +493,9 @@ fn after(wait: Option<Duration>) -> String {
 }
 
 fn of(wanted: Option<u64>) -> String {
-    wanted.map(|wanted| format!(" of {wanted}")).unwrap_or_default()
+    wanted
+        .map(|wanted| format!(" of {wanted}"))
+        .unwrap_or_default()
 }
 
 impl ImageError {
@@ -536,7 +540,9 @@ impl ImageError {
                 "bpfman.toml sets the limit: [registry] timeout_seconds".to_owned()
             }
             Self::LabelMap { has, .. } if has.is_empty() => "the object has no maps".to_owned(),
-            Self::LabelProgram { has, .. } | Self::LabelMap { has, .. } => format!("the object has: {}", has.join(", ")),
+            Self::LabelProgram { has, .. } | Self::LabelMap { has, .. } => {
+                format!("the object has: {}", has.join(", "))
+            }
             Self::Unsafe { .. } => "--image-dir names another store".to_owned(),
             Self::Damaged { .. } => "bpfman image pull --pull-policy Always repairs it".to_owned(),
             Self::Layers { .. } | Self::NoObject | Self::SeveralObjects { .. } => {
