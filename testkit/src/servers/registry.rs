@@ -96,7 +96,8 @@ impl Registry {
             ca,
         };
         let answers = || TcpStream::connect(("127.0.0.1", port)).is_ok();
-        let up = wait_until(20, || answers() || this.child.try_wait().unwrap().is_some());
+        // Long enough for a busy machine, and for a guest without virtualization.
+        let up = wait_until(60, || answers() || this.child.try_wait().unwrap().is_some());
         assert!(up && answers(), "no registry: {}", this.log());
         this
     }
