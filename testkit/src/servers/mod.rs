@@ -3,6 +3,7 @@
 mod ca;
 mod dockerd;
 mod gate;
+pub mod hostile;
 mod podman;
 mod registry;
 mod tokens;
@@ -10,6 +11,7 @@ mod tokens;
 pub use ca::Ca;
 pub use dockerd::Dockerd;
 pub use gate::Gate;
+pub use hostile::Hostile;
 pub use podman::{Podman, PodmanService};
 pub use registry::{Options, Registry};
 pub use tokens::Tokens;
