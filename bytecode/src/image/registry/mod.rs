@@ -261,7 +261,13 @@ impl<'a> Client<'a> {
 
     /// Whether the repository has a blob.
     pub fn has_blob(&self, digest: Digest) -> Result<bool, ImageError> {
-        let answer = self.call(&Method::HEAD, &format!("blobs/{digest}"), &[], None, MAX_MESSAGE)?;
+        let answer = self.call(
+            &Method::HEAD,
+            &format!("blobs/{digest}"),
+            &[],
+            None,
+            MAX_MESSAGE,
+        )?;
         if answer.status() == 404 {
             return Ok(false);
         }
@@ -275,7 +281,13 @@ impl<'a> Client<'a> {
         if self.has_blob(digest)? {
             return Ok(digest);
         }
-        let answer = self.call(&Method::POST, "blobs/uploads/", &[], Some(("", &[])), MAX_MESSAGE)?;
+        let answer = self.call(
+            &Method::POST,
+            "blobs/uploads/",
+            &[],
+            Some(("", &[])),
+            MAX_MESSAGE,
+        )?;
         let answer = self.expect(answer, &[201, 202], "an upload")?;
         let from = self.address("blobs/uploads/")?;
         let to = self.http.location(&from, &answer)?.to_string();
@@ -295,7 +307,13 @@ impl<'a> Client<'a> {
         bytes: &[u8],
     ) -> Result<Digest, ImageError> {
         let body = (media_type, bytes);
-        let answer = self.call(&Method::PUT, &format!("manifests/{name}"), &[], Some(body), MAX_MESSAGE)?;
+        let answer = self.call(
+            &Method::PUT,
+            &format!("manifests/{name}"),
+            &[],
+            Some(body),
+            MAX_MESSAGE,
+        )?;
         self.expect(answer, &[200, 201, 202], name)?;
         Ok(digest::of(bytes))
     }
@@ -394,7 +412,14 @@ impl<'a> Client<'a> {
             (Some(Challenge::Basic), Some(Secret::Password(auth))) => {
                 auth::basic(auth.user(), auth.password())
             }
-            (Some(Challenge::Bearer { realm, service, scope }), secret) => {
+            (
+                Some(Challenge::Bearer {
+                    realm,
+                    service,
+                    scope,
+                }),
+                secret,
+            ) => {
                 let scope = scope.unwrap_or_else(|| self.scope());
                 let mut query = vec![("scope", scope.as_str())];
                 query.extend(service.as_deref().map(|service| ("service", service)));
