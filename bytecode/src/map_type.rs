@@ -54,6 +54,16 @@ pub fn map_type_name(number: u32) -> Cow<'static, str> {
         )
 }
 
+/// The number of a map type, by the word of a label. The kernel, bpftool and other loaders write
+/// the same words with capitals and underscores elsewhere.
+pub(crate) fn map_type_number(word: &str) -> Option<u32> {
+    let letters = |word: &str| word.replace('_', "").to_ascii_lowercase();
+    let word = letters(word);
+    let word = word.strip_prefix("bpfmaptype").unwrap_or(&word);
+    let index = NAMES.iter().position(|name| letters(name) == word)?;
+    u32::try_from(index).ok()
+}
+
 /// Name and type number of each variable of the section `.maps`; none when the BTF contradicts
 /// itself or leaves a type out.
 pub(crate) fn declared<'a>(btf: &Btf<'a>) -> Option<Vec<(&'a str, u32)>> {

@@ -20,11 +20,12 @@ fn bpf_dir(sub: &str) -> PathBuf {
         .join(sub)
 }
 
-/// The arguments of one `load file`, put together step by step.
+/// The arguments of one `load file` or `load image`, put together step by step.
 #[derive(Clone, Debug)]
 pub struct Load {
     /// The object.
     pub path: PathBuf,
+    image: Option<String>,
     common: Vec<String>,
     attach: Vec<String>,
 }
@@ -34,9 +35,17 @@ impl Load {
     pub fn from_path(path: impl Into<PathBuf>) -> Self {
         Self {
             path: path.into(),
+            image: None,
             common: Vec::new(),
             attach: Vec::new(),
         }
+    }
+
+    /// From an image in place of the file.
+    #[must_use]
+    pub fn of_image(mut self, url: &str) -> Self {
+        self.image = Some(url.to_owned());
+        self
     }
 
     /// A word or several before the program type.
@@ -116,10 +125,13 @@ impl Load {
 
     /// The words after `bpfman`, with other words for the output, or none.
     pub fn args_as(&self, output: &[&str]) -> Vec<String> {
-        let path = self.path.to_string_lossy().into_owned();
-        let mut args: Vec<String> = ["load", "file"].iter().map(ToString::to_string).collect();
-        args.extend(output.iter().map(ToString::to_string));
-        args.extend(["--path".to_owned(), path]);
+        let (from, flag, what) = match &self.image {
+            None => ("file", "--path", self.path.to_string_lossy().into_owned()),
+            Some(url) => ("image", "--image-url", url.clone()),
+        };
+        let words = ["load", from].into_iter().chain(output.iter().copied());
+        let mut args: Vec<String> = words.map(ToOwned::to_owned).collect();
+        args.extend([flag.to_owned(), what]);
         args.extend(self.common.iter().chain(&self.attach).cloned());
         args
     }

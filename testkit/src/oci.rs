@@ -1,6 +1,7 @@
 //! OCI image layouts that are put together by hand: what `bpfman image build` would never write.
 
 use std::{
+    fmt::Write as _,
     fs,
     path::{Path, PathBuf},
     process::Command,
@@ -21,8 +22,10 @@ const INDEX: &str = "application/vnd.oci.image.index.v1+json";
 /// `sha256:` and the hash of the bytes.
 pub fn digest(bytes: &[u8]) -> String {
     let hash = Sha256::digest(bytes);
-    let hex: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();
-    format!("sha256:{hex}")
+    hash.iter().fold("sha256:".to_owned(), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
 }
 
 /// One image: a layer and what describes it.

@@ -2,6 +2,9 @@
 //! own, so that nothing about the machine changes but what is installed.
 
 use std::fmt::Write as _;
+use std::fs::OpenOptions;
+use std::io::{ErrorKind, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -242,6 +245,7 @@ impl Lists {
         if let Some(release) = release {
             command.args(["-t", release]);
         }
+        let _still = NoServices::begin()?;
         sh::output(command.arg("install").args(packages))?;
         Ok(())
     }
@@ -275,6 +279,46 @@ impl Lists {
             }
         }
         bail!("apt-get download left no package {package}")
+    }
+}
+
+/// Packages ask this program whether they may start their services.
+const POLICY: &str = "/usr/sbin/policy-rc.d";
+
+/// While it lives, nothing that is installed starts its services: tests start what they need, on
+/// ports and sockets of their own. A policy that the machine has already stays as it is.
+struct NoServices {
+    is_ours: bool,
+}
+
+impl NoServices {
+    fn begin() -> Result<Self> {
+        let made = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o755)
+            .open(POLICY);
+        let mut file = match made {
+            Ok(file) => file,
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+                return Ok(Self { is_ours: false });
+            }
+            Err(error) => return Err(error).with_context(|| format!("write {POLICY}")),
+        };
+        let ours = Self { is_ours: true };
+        // 101: it is forbidden (Debian's invoke-rc.d).
+        file.write_all(b"#!/bin/sh\nexit 101\n")?;
+        Ok(ours)
+    }
+}
+
+impl Drop for NoServices {
+    fn drop(&mut self) {
+        if self.is_ours
+            && let Err(error) = std::fs::remove_file(POLICY)
+        {
+            eprintln!("warning: cannot remove {POLICY}, which keeps services down: {error}");
+        }
     }
 }
 

@@ -29,6 +29,10 @@ pub(crate) enum Need {
     Bpf,
     /// To measure.
     Bench,
+    /// To keep images where bpfman gets them from.
+    Registry,
+    /// To build, copy and look at images with the tools that people have.
+    Images,
     /// To run tests at all: cargo-nextest.
     Nextest,
 }
@@ -74,6 +78,26 @@ const PACKAGES: &[(Need, &str, Proof)] = &[
     (Need::Vm, "ethtool", Proof::Program("ethtool")),
     (Need::Bench, "strace", Proof::Program("strace")),
     (Need::Bench, "time", Proof::File("/usr/bin/time")),
+    (
+        Need::Registry,
+        "docker-registry",
+        Proof::Program("docker-registry"),
+    ),
+    (Need::Images, "skopeo", Proof::Program("skopeo")),
+    (Need::Images, "podman", Proof::Program("podman")),
+    (Need::Images, "docker.io", Proof::Program("dockerd")),
+    (Need::Images, DOCKER_CLI, Proof::Program("docker")),
+    (Need::Images, "containerd", Proof::Program("containerd")),
+    (Need::Images, "apache2-utils", Proof::Program("htpasswd")),
+    (Need::Images, "openssl", Proof::Program("openssl")),
+    (
+        Need::Images,
+        "ca-certificates",
+        Proof::File("/etc/ssl/certs/ca-certificates.crt"),
+    ),
+    (Need::Images, "strace", Proof::Program("strace")),
+    (Need::Images, "time", Proof::File("/usr/bin/time")),
+    (Need::Images, "zstd", Proof::Program("zstd")),
     (Need::Bpf, "clang-19", Proof::Program("clang-19")),
     (Need::Bpf, "llvm-19", Proof::Program("llvm-strip-19")),
     (
@@ -82,6 +106,9 @@ const PACKAGES: &[(Need, &str, Proof)] = &[
         Proof::File("/usr/include/linux/if_ether.h"),
     ),
 ];
+
+/// Debian 12 has it in `docker.io`.
+const DOCKER_CLI: &str = "docker-cli";
 
 const QEMU: &str = "qemu-system-x86_64";
 /// QEMU 7.2 panics its guests now and then under emulation.
@@ -94,6 +121,8 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         Need::Host,
         Need::Vm,
         Need::Bench,
+        Need::Registry,
+        Need::Images,
         Need::Nextest,
     ];
     if !args.check {
@@ -156,8 +185,12 @@ impl Missing {
             sh::need_root("installing packages")?;
             let host = Host::read()?;
             let lists = host.family(&sh::cache_dir()?.join("apt").join("own"))?;
-            if !self.packages.is_empty() {
-                lists.install(&self.packages, None)?;
+            let mut packages = self.packages.clone();
+            if host.codename == "bookworm" {
+                packages.retain(|package| *package != DOCKER_CLI);
+            }
+            if !packages.is_empty() {
+                lists.install(&packages, None)?;
             }
             if self.qemu {
                 install_qemu(&host, &lists)?;

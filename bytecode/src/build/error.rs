@@ -3,7 +3,10 @@
 use std::{io, path::PathBuf};
 
 use super::Arch;
-use crate::Endianness;
+use crate::{
+    Endianness,
+    image::{Given, ImageError},
+};
 
 /// Why an image cannot be built.
 #[derive(Debug, thiserror::Error)]
@@ -126,12 +129,15 @@ pub enum Error {
         /// What it said; empty when that went to stderr already.
         output: String,
     },
-    /// What the runtime said is not what was asked for.
-    #[error("'{step}' told no image id")]
-    NoImageId {
-        /// The first words of the command.
-        step: String,
+    /// A signal ended the work.
+    #[error("interrupted by {}", signal_name(*signal))]
+    Interrupted {
+        /// Its number.
+        signal: i32,
     },
+    /// Signals would end the command before it has cleaned up.
+    #[error("cannot handle signals")]
+    Signals(#[source] io::Error),
     /// A directory for the image that holds something else.
     #[error("{} is neither empty nor an OCI image layout", dir.display())]
     NotALayout {
@@ -166,9 +172,23 @@ impl Error {
         }
     }
 
+    /// The signal that ended the work, if one did.
+    pub fn signal(&self) -> Option<i32> {
+        match self {
+            Self::Interrupted { signal } => Some(*signal),
+            _ => None,
+        }
+    }
+
     /// What the user can do about it, where something can be said: one lowercase line.
     pub fn hint(&self) -> Option<String> {
         Some(match self {
+            // Elsewhere there is one more way to give them.
+            Self::Push(crate::Error::Image(ImageError::Unauthorized {
+                host,
+                given: Given::Nothing,
+                ..
+            })) => format!("log in with podman login {host}"),
             Self::Object { source, .. } | Self::Push(source) => source.hint()?,
             Self::EmptyProject { .. } => {
                 "names end in _<machine>_bpfel.o or _<machine>_bpfeb.o, such as bpf_x86_bpfel.o; \
@@ -198,10 +218,16 @@ impl Error {
                     .to_owned()
             }
             Self::NoBuildx => {
-                "install buildx, or use --runtime podman or --runtime none".to_owned()
+                "install it (package docker-buildx-plugin or docker-buildx), or use --runtime podman \
+                 or --runtime none"
+                    .to_owned()
             }
             Self::NotALayout { .. } => "name a directory that does not exist yet".to_owned(),
             _ => return None,
         })
     }
+}
+
+fn signal_name(signal: i32) -> &'static str {
+    signal_hook::low_level::signal_name(signal).unwrap_or("a signal")
 }

@@ -1,13 +1,16 @@
 //! Images as directories (OCI image layout, image-spec `image-layout.md`).
 
-use std::{fs, io, path::Path};
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
 
 use oci_spec::image::{
     Descriptor, ImageIndex, ImageIndexBuilder, MediaType, OciLayout, OciLayoutBuilder,
 };
 use serde::Serialize;
 
-use super::{Error, Image, Part};
+use super::{Error, Image, Part, hold::Hold};
 
 /// Annotation with the tag of an image in a layout.
 const REF_NAME: &str = "org.opencontainers.image.ref.name";
@@ -29,21 +32,71 @@ pub fn write(dir: &Path, tag: &str, image: &Image) -> Result<(), Error> {
     entries.push(entry);
     index.set_manifests(entries);
 
-    let blobs = dir.join("blobs/sha256");
-    fs::create_dir_all(&blobs).map_err(|source| Error::Write {
-        path: blobs.clone(),
-        source,
-    })?;
-    let parts = image.blobs.iter().chain(&image.manifests);
-    for Part { digest, bytes, .. } in parts.chain([&image.root]) {
-        put(&blobs, &digest.hex(), bytes)?;
+    let hold = Hold::new()?;
+    let mut made = Made::default();
+    let mut work = || {
+        let blobs = dir.join("blobs/sha256");
+        made.dirs(&blobs)?;
+        let parts = image.blobs.iter().chain(&image.manifests);
+        for Part { digest, bytes, .. } in parts.chain([&image.root]) {
+            hold.check()?;
+            made.file(&blobs, &digest.hex(), bytes)?;
+        }
+        let layout = OciLayoutBuilder::default()
+            .image_layout_version("1.0.0")
+            .build()?;
+        made.file(dir, "oci-layout", &json(&layout)?)?;
+        // Last, because it is what makes the image part of the layout.
+        put(dir, "index.json", &json(&index)?)
+    };
+    work()?;
+    made.keep();
+    Ok(())
+}
+
+/// What was not there before. It goes again when the image does not come to be.
+#[derive(Default)]
+struct Made {
+    dirs: Vec<PathBuf>,
+    files: Vec<PathBuf>,
+}
+
+impl Made {
+    /// A directory with all those above it.
+    fn dirs(&mut self, dir: &Path) -> Result<(), Error> {
+        let missing = dir.ancestors().take_while(|dir| !dir.exists());
+        let missing = missing.filter(|dir| !dir.as_os_str().is_empty());
+        self.dirs = missing.map(Path::to_owned).collect();
+        fs::create_dir_all(dir).map_err(|source| Error::Write {
+            path: dir.to_owned(),
+            source,
+        })
     }
-    let layout = OciLayoutBuilder::default()
-        .image_layout_version("1.0.0")
-        .build()?;
-    put(dir, "oci-layout", &json(&layout)?)?;
-    // Last, because it is what makes the image part of the layout.
-    put(dir, "index.json", &json(&index)?)
+
+    fn file(&mut self, dir: &Path, name: &str, bytes: &[u8]) -> Result<(), Error> {
+        let path = dir.join(name);
+        if !path.exists() {
+            self.files.push(path);
+        }
+        put(dir, name, bytes)
+    }
+
+    fn keep(mut self) {
+        self.files.clear();
+        self.dirs.clear();
+    }
+}
+
+impl Drop for Made {
+    fn drop(&mut self) {
+        // Whoever uses the directory as well keeps it: only empty ones go.
+        for file in &self.files {
+            let _ = fs::remove_file(file);
+        }
+        for dir in &self.dirs {
+            let _ = fs::remove_dir(dir);
+        }
+    }
 }
 
 /// The images that a directory has.

@@ -8,6 +8,7 @@
 mod arch;
 mod assemble;
 mod error;
+mod hold;
 mod input;
 mod labels;
 mod layout;

@@ -2,8 +2,8 @@
 
 use std::{
     env,
-    ffi::OsString,
-    fs::{self, File},
+    ffi::{OsStr, OsString},
+    fs::File,
     io::{self, PipeReader, Read as _},
     path::{Path, PathBuf},
     process::{Command, Stdio},
@@ -11,7 +11,7 @@ use std::{
 
 use model::{ImageReference, is_loopback};
 
-use super::{Arch, Bytecode, Entry, Error};
+use super::{Arch, Bytecode, Entry, Error, hold::Hold};
 
 /// What a runtime is to build and push.
 #[derive(Clone, Copy, Debug)]
@@ -29,59 +29,62 @@ pub struct Job<'a> {
 /// Builds with Docker and pushes. Several platforms need its buildx plugin.
 pub fn docker(job: &Job<'_>) -> Result<(), Error> {
     let plan = Plan::of(job)?;
-    let push = ["push".into(), job.tag.to_string().into()];
-    if let [arch] = *plan.platforms {
-        job.step("docker", plan.docker(job, arch))?;
-        return job.step("docker", push);
-    }
-    if !asks("docker", &["buildx", "version"])? {
-        return Err(Error::NoBuildx);
-    }
-    let platforms: Vec<_> = plan.platforms.iter().map(|arch| platform(*arch)).collect();
-    let mut args = words(&["buildx", "build", "--push", "--platform"]);
-    args.push(platforms.join(",").into());
-    plan.extend(job, &mut args, Some(job.tag));
-    job.step("docker", args)
+    let hold = Hold::new()?;
+    let run = |args| job.step(&hold, "docker", args);
+    let work = || {
+        if let [arch] = *plan.platforms {
+            run(plan.docker(job, arch))?;
+            return run(words(&["push", &job.tag.to_string()]));
+        }
+        if !asks("docker", &["buildx", "version"])? {
+            return Err(Error::NoBuildx);
+        }
+        run(plan.buildx(job))
+    };
+    hold.finish(work())
 }
 
 /// Builds with Podman and pushes. Of several platforms the host's image keeps the name here.
 pub fn podman(job: &Job<'_>) -> Result<(), Error> {
     let plan = Plan::of(job)?;
-    let tag = job.tag.to_string();
-    if let [arch] = *plan.platforms {
-        job.step("podman", plan.podman(job, arch, None))?;
-        return job.step("podman", push_with_podman(job, &["push"], &tag));
+    let hold = Hold::new()?;
+    let run = |args| job.step(&hold, "podman", args);
+    let work = || {
+        let tag = job.tag.to_string();
+        if let [arch] = *plan.platforms {
+            run(plan.podman(job, arch, &["--tag", &tag]))?;
+            return run(push_with_podman(job, &["push"], &tag));
+        }
+        let list = List::new();
+        for arch in &plan.platforms {
+            let own = Arch::host() == Some(*arch);
+            let names = ["--manifest", &list.0, "--tag", &tag];
+            let names = if own { &names[..] } else { &names[..2] };
+            run(plan.podman(job, *arch, names))?;
+        }
+        let verb = ["manifest", "push", "--all", "--format", "oci"];
+        run(push_with_podman(job, &verb, &list.0))
+    };
+    hold.finish(work())
+}
+
+/// A name for the images of all platforms. While Podman 4.3 has such a list it may fail to list
+/// images, so this one does not stay.
+struct List(String);
+
+impl List {
+    fn new() -> Self {
+        Self(format!("localhost/bpfman-build:{}", std::process::id()))
     }
-    let dir = tempfile::tempdir().map_err(|source| Error::Write {
-        path: env::temp_dir(),
-        source,
-    })?;
-    // While there is a list, Podman 4.3 may fail to list images: this one does not stay.
-    let list = format!("localhost/bpfman-build:{}", std::process::id());
-    let mut create = words(&["manifest", "create", &list]);
-    let mut own = None;
-    for arch in &plan.platforms {
-        let id_file = dir.path().join(arch.name());
-        job.step("podman", plan.podman(job, *arch, Some(&id_file)))?;
-        let id = fs::read_to_string(&id_file).map_err(|_| Error::NoImageId {
-            step: "podman build".to_owned(),
-        })?;
-        let id = id.trim().trim_start_matches("sha256:");
-        create.push(format!("containers-storage:{id}").into());
-        if Arch::host() == Some(*arch) {
-            own = Some(words(&["tag", id, &tag]));
+}
+
+impl Drop for List {
+    fn drop(&mut self) {
+        let verb = |verb| asks("podman", &["manifest", verb, &self.0]);
+        if matches!(verb("exists"), Ok(true)) && !matches!(verb("rm"), Ok(true)) {
+            log::warn!("podman keeps the list of images {}", self.0);
         }
     }
-    let verb = ["manifest", "push", "--all", "--format", "oci"];
-    let pushed = job
-        .step("podman", create)
-        .and_then(|()| job.step("podman", push_with_podman(job, &verb, &list)));
-    let removed = asks("podman", &["manifest", "rm", &list]);
-    pushed?;
-    if !removed? {
-        log::warn!("podman keeps the list of images {list}");
-    }
-    own.map_or(Ok(()), |tag| job.step("podman", tag))
 }
 
 fn push_with_podman(job: &Job<'_>, verb: &[&str], what: &str) -> Vec<OsString> {
@@ -125,45 +128,74 @@ impl Plan {
         if Arch::host() != Some(arch) {
             args.extend(["--platform".into(), platform(arch).into()]);
         }
-        args.extend(target_arch(arch));
-        self.extend(job, &mut args, Some(job.tag));
+        args.extend(self.target_arch(arch));
+        for (name, value) in self.other_machines(arch) {
+            build_arg(&mut args, &name, value);
+        }
+        args.extend(["--tag".into(), job.tag.to_string().into()]);
+        self.extend(job, &mut args);
         args
     }
 
-    fn podman(&self, job: &Job<'_>, arch: Arch, id_file: Option<&Path>) -> Vec<OsString> {
+    /// The object once more for each machine that has none: Docker's older builder builds the
+    /// stages of all of them, and copies the whole context where no file is named.
+    fn other_machines(&self, own: Arch) -> impl Iterator<Item = (String, &OsString)> {
+        let object = self.build_args.first();
+        let object = object.filter(|(name, _)| *name == own.build_arg());
+        object.into_iter().flat_map(move |(_, path)| {
+            let others = Arch::ALL.into_iter().filter(move |arch| *arch != own);
+            others.map(move |arch| (arch.build_arg(), path))
+        })
+    }
+
+    /// Docker's older builder does not tell a Containerfile the machine; Buildah does, and decides
+    /// without it which stages are needed. A Containerfile for one object has no stages.
+    fn target_arch(&self, arch: Arch) -> Vec<OsString> {
+        let mut args = Vec::new();
+        if self
+            .build_args
+            .iter()
+            .any(|(name, _)| *name == arch.build_arg())
+        {
+            build_arg(&mut args, "TARGETARCH", arch.name());
+        }
+        args
+    }
+
+    fn buildx(&self, job: &Job<'_>) -> Vec<OsString> {
+        let platforms: Vec<_> = self.platforms.iter().map(|arch| platform(*arch)).collect();
+        let mut args = words(&["buildx", "build", "--push", "--platform"]);
+        args.push(platforms.join(",").into());
+        args.extend(["--tag".into(), job.tag.to_string().into()]);
+        self.extend(job, &mut args);
+        args
+    }
+
+    fn podman(&self, job: &Job<'_>, arch: Arch, names: &[&str]) -> Vec<OsString> {
         // Without Buildah's own label the labels are the same, whatever builds the image.
         let mut args = words(&["build", "--identity-label=false"]);
         if Arch::host() != Some(arch) {
             args.extend(["--platform".into(), platform(arch).into()]);
         }
-        if let Some(id_file) = id_file {
-            args.extend(["--iidfile".into(), id_file.into()]);
-        }
-        args.extend(target_arch(arch));
-        self.extend(job, &mut args, id_file.is_none().then_some(job.tag));
+        args.extend(words(names));
+        args.extend(self.target_arch(arch));
+        self.extend(job, &mut args);
         args
     }
 
-    fn extend(&self, job: &Job<'_>, args: &mut Vec<OsString>, tag: Option<&ImageReference>) {
+    fn extend(&self, job: &Job<'_>, args: &mut Vec<OsString>) {
         for (name, value) in &self.build_args {
-            args.push("--build-arg".into());
-            let mut pair = OsString::from(name);
-            pair.push("=");
-            pair.push(value);
-            args.push(pair);
-        }
-        if let Some(tag) = tag {
-            args.extend(["-t".into(), tag.to_string().into()]);
+            build_arg(args, name, value);
         }
         args.extend(["-f".into(), job.container_file.into(), ".".into()]);
     }
 }
 
-/// Docker's older builder does not tell a Containerfile the machine; Buildah does, and decides
-/// without it which stages are needed.
-fn target_arch(arch: Arch) -> [OsString; 2] {
-    let pair = format!("TARGETARCH={arch}");
-    ["--build-arg".into(), pair.into()]
+fn build_arg(args: &mut Vec<OsString>, name: &str, value: impl AsRef<OsStr>) {
+    let mut pair = OsString::from(name);
+    pair.push("=");
+    pair.push(value);
+    args.extend(["--build-arg".into(), pair]);
 }
 
 fn platform(arch: Arch) -> String {
@@ -214,12 +246,8 @@ fn asks(runtime: &'static str, args: &[&str]) -> Result<bool, Error> {
 
 impl Job<'_> {
     /// Runs one command to its end.
-    fn step(
-        &self,
-        runtime: &'static str,
-        args: impl IntoIterator<Item = OsString>,
-    ) -> Result<(), Error> {
-        let args: Vec<_> = args.into_iter().collect();
+    fn step(&self, hold: &Hold, runtime: &'static str, args: Vec<OsString>) -> Result<(), Error> {
+        hold.check()?;
         let mut command = command(runtime);
         command.args(&args);
         // The older builder does not build for other machines.
@@ -237,11 +265,14 @@ impl Job<'_> {
         let mut child = command.spawn().map_err(&start)?;
         // Its ends of the pipe are held by the command as well, and would keep it open.
         drop(command);
+        hold.watch(&child).map_err(&start)?;
         let mut output = Vec::new();
         if let Some(mut reader) = kept {
             reader.read_to_end(&mut output).map_err(&start)?;
         }
-        let status = child.wait().map_err(&start)?;
+        let status = hold.wait(&mut child).map_err(&start)?;
+        // Podman succeeds when SIGTERM ends its push.
+        hold.check()?;
         if status.success() {
             return Ok(());
         }

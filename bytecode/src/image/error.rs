@@ -290,7 +290,9 @@ pub enum ImageError {
         what: &'static str,
     },
     /// A digest that is not SHA-256.
-    #[error("its {what} has the digest '{digest}', and only sha256 is supported")]
+    #[error(
+        "its {what} has the digest '{digest}', and only sha256 with 64 lowercase hex digits is supported"
+    )]
     DigestAlgorithm {
         /// What part.
         what: &'static str,
@@ -391,6 +393,14 @@ pub enum ImageError {
         label: &'static str,
         /// Why.
         source: serde_json::Error,
+    },
+    /// A label that is larger than it may be.
+    #[error("its label {label} is larger than {limit} bytes")]
+    LabelTooLarge {
+        /// Key of the label.
+        label: &'static str,
+        /// In bytes.
+        limit: usize,
     },
     /// A label names a program that the object does not have.
     #[error("its labels name a program '{}', which the object does not have", program.escape_debug())]

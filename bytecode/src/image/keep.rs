@@ -6,14 +6,13 @@ use std::{
 };
 
 use model::Digest;
-use oci_spec::image::ImageManifest;
 
 use super::{
     ImageError, Images,
     digest::{self, Tee},
     labels::{ImageConfig, Labels},
     layer,
-    manifest::{self, Document},
+    manifest::{self, Descriptor, Document, Layers},
     store::{Entry, Temp, Writer},
 };
 use crate::{
@@ -90,8 +89,7 @@ impl Found {
         let (documents, image) = match Document::parse(&top.bytes, media_type)? {
             Document::Manifest(image) => (vec![top], image),
             Document::Index(index) => {
-                let chosen = manifest::choose(&index)?;
-                let digest = manifest::digest(chosen, "manifest")?;
+                let digest = manifest::choose(&index)?.digest()?;
                 let (manifest, media_type) = get(Wanted::Manifest(digest))?;
                 match Document::parse(&manifest.bytes, media_type.as_deref())? {
                     Document::Manifest(image) => (vec![top, manifest], image),
@@ -102,9 +100,9 @@ impl Found {
                 }
             }
         };
-        let layer = only_layer(&image, max_layer)?;
-        let config = manifest::digest(image.config(), "configuration")?;
-        let (config, _) = get(Wanted::Config(config, image.config().size()))?;
+        let layer = only_layer(image.layers, max_layer)?;
+        let config = image.config.digest("configuration")?;
+        let (config, _) = get(Wanted::Config(config, image.config.size))?;
         Ok(Self {
             documents,
             labels: ImageConfig::parse(&config.bytes)?.labels()?,
@@ -116,10 +114,10 @@ impl Found {
     /// An image that is called by its configuration, which names the layer as it is unpacked.
     pub(super) fn of_config(config: Blob) -> Result<Self, ImageError> {
         let parsed = ImageConfig::parse(&config.bytes)?;
-        let [layer] = parsed.layers() else {
-            return Err(ImageError::Layers {
-                count: parsed.layers().len(),
-            });
+        let count = parsed.layers().map_or(0, |layers| layers.count);
+        let layer = parsed.layers().and_then(|layers| layers.first.as_ref());
+        let Some(layer) = layer.filter(|_| count == 1) else {
+            return Err(ImageError::Layers { count });
         };
         let digest = layer.parse().map_err(|_| ImageError::DigestAlgorithm {
             what: "layer",
@@ -149,19 +147,18 @@ impl Found {
     }
 }
 
-fn only_layer(image: &ImageManifest, limit: u64) -> Result<Layer, ImageError> {
-    let [layer] = image.layers().as_slice() else {
-        return Err(ImageError::Layers {
-            count: image.layers().len(),
-        });
+fn only_layer(layers: Layers<Descriptor>, limit: u64) -> Result<Layer, ImageError> {
+    let count = layers.count;
+    let Some(layer) = layers.first.filter(|_| count == 1) else {
+        return Err(ImageError::Layers { count });
     };
-    layer::check_type(layer.media_type().as_ref())?;
-    let size = layer.size();
+    layer::check_type(&layer.media_type)?;
+    let size = layer.size;
     if size > limit {
         return Err(ImageError::LayerTooLarge { size, limit });
     }
     Ok(Layer {
-        digest: manifest::digest(layer, "layer")?,
+        digest: layer.digest("layer")?,
         size: Some(size),
     })
 }

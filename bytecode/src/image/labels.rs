@@ -1,12 +1,25 @@
 //! Labels of bytecode images: what is in the object, without opening it.
 
-use std::collections::{BTreeMap, HashMap};
+use std::{
+    borrow::Cow,
+    collections::{BTreeMap, HashMap},
+    fmt,
+};
 
 use model::{Kind, Section};
-use serde::Deserialize;
+use serde::{
+    Deserialize, Deserializer,
+    de::{IgnoredAny, MapAccess, Visitor},
+};
 
-use super::ImageError;
-use crate::{Error, Inventory, Object, build};
+use super::{
+    ImageError,
+    manifest::{self, Layers},
+};
+use crate::{
+    Error, Inventory, Object, build,
+    map_type::{map_type_name, map_type_number},
+};
 
 /// Programs and their types, as JSON.
 pub const PROGRAMS: &str = "io.ebpf.programs";
@@ -20,6 +33,11 @@ const NAME: &str = "io.ebpf.program_name";
 const TYPE: &str = "io.ebpf.program_type";
 /// The object's file in the layer; older images.
 const FILE: &str = "io.ebpf.filename";
+/// All of them.
+const LABELS: [&str; 6] = [PROGRAMS, MAPS, FUNCTION, NAME, TYPE, FILE];
+
+/// The longest table in a label, in bytes: thousands of programs.
+const LONGEST: usize = 256 << 10;
 
 /// What the labels of an image say. All of it is a claim until [`Labels::check`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -47,52 +65,83 @@ pub(crate) struct ImageConfig {
 #[derive(Deserialize)]
 struct RootFs {
     #[serde(default)]
-    diff_ids: Vec<String>,
+    diff_ids: Layers<String>,
 }
 
 #[derive(Deserialize)]
 struct RunConfig {
     #[serde(default, rename = "Labels")]
-    labels: Option<HashMap<String, String>>,
+    labels: Option<Known>,
+}
+
+/// The labels that mean something here. Others are not kept: there may be half a million.
+pub(crate) struct Known(HashMap<&'static str, String>);
+
+impl Known {
+    /// Whether none of them is there: such an image holds something else.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl<'de> Deserialize<'de> for Known {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Reader;
+        impl<'de> Visitor<'de> for Reader {
+            type Value = Known;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("labels")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut labels: A) -> Result<Known, A::Error> {
+                let mut known = HashMap::new();
+                while let Some(name) = labels.next_key::<Cow<'de, str>>()? {
+                    match LABELS.iter().find(|label| **label == name) {
+                        Some(label) => {
+                            known.insert(*label, labels.next_value()?);
+                        }
+                        None => drop(labels.next_value::<IgnoredAny>()?),
+                    }
+                }
+                Ok(Known(known))
+            }
+        }
+        deserializer.deserialize_map(Reader)
+    }
 }
 
 impl ImageConfig {
     pub(crate) fn parse(bytes: &[u8]) -> Result<Self, ImageError> {
-        serde_json::from_slice(bytes).map_err(|source| ImageError::Document {
-            what: "configuration",
-            source,
-        })
+        manifest::read(bytes, "configuration")
     }
 
     /// Digests of the layers as they are unpacked.
-    pub(crate) fn layers(&self) -> &[String] {
-        self.rootfs.as_ref().map_or(&[], |rootfs| &rootfs.diff_ids)
+    pub(crate) fn layers(&self) -> Option<&Layers<String>> {
+        Some(&self.rootfs.as_ref()?.diff_ids)
     }
 
-    /// The labels as they are.
-    pub(crate) fn raw_labels(&self) -> Option<&HashMap<String, String>> {
+    /// The labels, not taken apart yet.
+    pub(crate) fn known(&self) -> Option<&Known> {
         self.config.as_ref()?.labels.as_ref()
     }
 
     pub(crate) fn labels(&self) -> Result<Labels, ImageError> {
-        self.raw_labels()
-            .map_or_else(|| Ok(Labels::default()), Labels::read)
+        let labels = self.known();
+        labels.map_or_else(|| Ok(Labels::default()), Labels::read)
     }
 }
 
-/// Whether labels say of an image that it holds bytecode.
-pub(crate) fn are_of_bytecode(labels: &HashMap<String, String>) -> bool {
-    [PROGRAMS, MAPS, FUNCTION, NAME, TYPE, FILE]
-        .iter()
-        .any(|label| labels.contains_key(*label))
-}
-
 impl Labels {
-    pub(crate) fn read(labels: &HashMap<String, String>) -> Result<Self, ImageError> {
+    pub(crate) fn read(Known(labels): &Known) -> Result<Self, ImageError> {
         let table = |label: &'static str| {
             let Some(text) = labels.get(label).filter(|text| !text.is_empty()) else {
                 return Ok(BTreeMap::new());
             };
+            let limit = LONGEST;
+            if text.len() > limit {
+                return Err(ImageError::LabelTooLarge { label, limit });
+            }
             serde_json::from_str(text).map_err(|source| ImageError::Label { label, source })
         };
         let mut programs: BTreeMap<String, String> = table(PROGRAMS)?;
@@ -122,8 +171,17 @@ impl Labels {
         })
     }
 
-    /// Compares the programs with those of the object.
+    /// Compares programs and maps with those of the object.
     pub(crate) fn check(&self, object: &Object) -> Result<(), ImageError> {
+        self.check_programs(object)?;
+        if self.maps.is_empty() {
+            return Ok(());
+        }
+        // libbpf will say what is wrong with maps that cannot be read.
+        Inventory::read(object.bytes()).map_or(Ok(()), |inventory| self.check_maps(&inventory.maps))
+    }
+
+    fn check_programs(&self, object: &Object) -> Result<(), ImageError> {
         for (function, label) in &self.programs {
             let program = object
                 .programs()
@@ -147,6 +205,26 @@ impl Labels {
                     label: label.clone(),
                     section: program.section().to_owned(),
                     kind: declared,
+                });
+            }
+        }
+        Ok(())
+    }
+
+    fn check_maps(&self, maps: &BTreeMap<String, u32>) -> Result<(), ImageError> {
+        // No map of an object has a dot in its name: such are made by libbpf, for variables, and
+        // some tools list them.
+        for (map, label) in self.maps.iter().filter(|(map, _)| !map.contains('.')) {
+            let declared = *maps.get(map).ok_or_else(|| ImageError::LabelMap {
+                map: map.clone(),
+                has: maps.keys().cloned().collect(),
+            })?;
+            // A word that means nothing to us contradicts nothing.
+            if map_type_number(label).is_some_and(|claimed| claimed != declared) {
+                return Err(ImageError::LabelMapType {
+                    map: map.clone(),
+                    label: label.clone(),
+                    kind: map_type_name(declared).into_owned(),
                 });
             }
         }
@@ -213,6 +291,61 @@ mod tests {
         assert_eq!(older.programs["f"], "kretprobe");
         assert_eq!(older.only(Kind::Kprobe), Some("f"));
         assert_eq!(older.file.as_deref(), Some("a.o"));
+    }
+
+    fn with_maps(maps: &str) -> Labels {
+        labels(&[(MAPS, maps)]).unwrap()
+    }
+
+    #[test]
+    fn maps_must_be_as_the_labels_say() {
+        let has = BTreeMap::from([("counts".to_owned(), 6), ("events".to_owned(), 27)]);
+        let check = |maps: &str| with_maps(maps).check_maps(&has);
+        for fine in [
+            "{}",
+            r#"{"counts":"per_cpu_array"}"#,
+            r#"{"counts":"per_cpu_array","events":"ring_buf"}"#,
+            // The words of the kernel, of bpftool and of cilium/ebpf.
+            r#"{"counts":"BPF_MAP_TYPE_PERCPU_ARRAY","events":"BPF_MAP_TYPE_RINGBUF"}"#,
+            r#"{"counts":"percpu_array","events":"ringbuf"}"#,
+            r#"{"counts":"PerCPUArray","events":"RingBuf"}"#,
+            r#"{"counts":"a word of tomorrow"}"#,
+            r#"{".rodata":"array","prog.bss":"array",".data.cold":"array"}"#,
+        ] {
+            check(fine).unwrap_or_else(|error| panic!("{fine}: {error}"));
+        }
+        let error = check(r#"{"counts":"array"}"#).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "its labels say that map 'counts' is of type 'array', and the object says \
+             'per_cpu_array'"
+        );
+        let error = check(r#"{"count":"per_cpu_array"}"#).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "its labels name a map 'count', which the object does not have"
+        );
+        assert_eq!(
+            error.hint().as_deref(),
+            Some("the object has: counts, events")
+        );
+    }
+
+    #[test]
+    fn maps_of_all_ways_to_declare_them_are_found() {
+        for (file, map, kind) in [
+            ("examples/xdp_counter", "xdp_stats_map", "per_cpu_array"),
+            ("test/old_maps", "lengths", "hash"),
+            ("test/old_maps_nobtf", "counter", "array"),
+        ] {
+            let path = format!("{}/../bpf/{file}.bpf.o", env!("CARGO_MANIFEST_DIR"));
+            let object = Object::parse(std::fs::read(&path).unwrap()).unwrap();
+            let own = with_maps(&format!(r#"{{"{map}":"{kind}"}}"#));
+            own.check(&object).unwrap();
+            let other = with_maps(&format!(r#"{{"{map}":"queue"}}"#));
+            let error = other.check(&object).unwrap_err();
+            assert!(matches!(error, ImageError::LabelMapType { .. }), "{error}");
+        }
     }
 
     #[test]

@@ -180,6 +180,10 @@ fn root_file(name: &str, kind: EntryType) -> Result<Option<&str>, ImageError> {
     let mut parts = name.split('/').filter(|part| !matches!(*part, "" | "."));
     match (parts.next(), parts.next()) {
         (Some(_), None) if name.ends_with('/') => Ok(None),
+        (Some(file), None) if file.chars().any(char::is_control) => Err(ImageError::EntryKind {
+            name: name.to_owned(),
+            kind: "a name with control characters",
+        }),
         (Some(file), None) if file.starts_with(".wh.") => Err(ImageError::EntryKind {
             name: name.to_owned(),
             kind: "a mark that removes a file of another layer",

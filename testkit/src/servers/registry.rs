@@ -7,13 +7,18 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
-use crate::{Output, Sandbox, servers::Ca, tool, wait_until};
+use crate::{
+    Output, Sandbox,
+    servers::{Ca, Tokens},
+    tool, wait_until,
+};
 
 /// How a registry is to be.
 #[derive(Debug, Clone, Default)]
 pub struct Options {
     tls: bool,
     user: Option<(String, String)>,
+    tokens: bool,
     port: Option<u16>,
 }
 
@@ -30,6 +35,13 @@ impl Options {
     pub fn user(mut self, name: &str, password: &str) -> Self {
         self.user = Some((name.to_owned(), password.to_owned()));
         self
+    }
+
+    /// With a token service: who has this user's password gets tokens there.
+    #[must_use]
+    pub fn tokens(mut self, name: &str, password: &str) -> Self {
+        self.tokens = true;
+        self.user(name, password)
     }
 
     /// On a certain port in place of a free one.
@@ -84,7 +96,8 @@ impl Registry {
             ca,
         };
         let answers = || TcpStream::connect(("127.0.0.1", port)).is_ok();
-        let up = wait_until(20, || answers() || this.child.try_wait().unwrap().is_some());
+        // Long enough for a busy machine, and for a guest without virtualization.
+        let up = wait_until(60, || answers() || this.child.try_wait().unwrap().is_some());
         assert!(up && answers(), "no registry: {}", this.log());
         this
     }
@@ -135,6 +148,8 @@ impl Registry {
             .arg(from)
             .arg(format!("docker://{}", self.image(name)))
             .env("HOME", "/run/home")
+            // What it remembers of blobs goes below HOME, and not into the machine's own folder.
+            .env("_CONTAINERS_ROOTLESS_UID", "1")
             .env("TMPDIR", "/run/test");
         Output::of(&mut command)
     }
@@ -143,7 +158,7 @@ impl Registry {
     pub fn requests(&self, method: &str) -> Vec<String> {
         let before = format!("\"{method} ");
         let log = self.log();
-        let lines = log.lines().filter(|line| line.contains(" HTTP/1.1\" "));
+        let lines = log.lines().filter(|line| line.contains(" HTTP/"));
         lines
             .filter_map(|line| line.split_once(&before)?.1.split(' ').next())
             .map(ToOwned::to_owned)
@@ -190,6 +205,9 @@ fn configuration(dir: &Path, port: u16, options: &Options, ca: Option<&Ca>) -> S
         format!("  tls: {{certificate: {certificate}, key: {key}}}\n")
     });
     let auth = options.user.as_ref().map(|(user, password)| {
+        if options.tokens {
+            return Tokens::start(&dir.join("tokens"), user, password).configuration();
+        }
         let file = dir.join("htpasswd");
         fs::write(&file, tool("htpasswd", &["-Bbn", user, password]).ok()).unwrap();
         let file = file.display();

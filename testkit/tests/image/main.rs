@@ -9,6 +9,10 @@
 mod build;
 mod credentials;
 mod hostile;
+mod load;
+mod policy;
+mod progress;
 mod pull;
 mod store;
 mod support;
+mod transport;

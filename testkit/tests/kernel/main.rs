@@ -10,6 +10,7 @@
 mod concurrency;
 mod errors;
 mod faults;
+mod images;
 mod interplay;
 mod libc;
 mod map_types;

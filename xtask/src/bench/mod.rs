@@ -53,7 +53,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         _ => {}
     }
     sh::need_root("loading eBPF programs")?;
-    setup::ensure(&[Need::Build, Need::Host, Need::Bench])?;
+    setup::ensure(&[Need::Build, Need::Host, Need::Bench, Need::Registry])?;
     let bpfman = sh::step("build bpfman (release)", stage::release)?;
     let path = bpfman.to_string_lossy().into_owned();
     if !args.guest_only {

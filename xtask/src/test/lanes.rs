@@ -3,7 +3,7 @@
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 
 use super::build::Built;
 use super::guest::{Event, Outcome, SKIPS};
@@ -102,8 +102,9 @@ fn run_part(
         );
         run.argv.push(tests);
         run.argv.extend(filter.iter().cloned());
+        let registry = sh::which("docker-registry").context("docker-registry is not installed")?;
         run.content = Content {
-            programs: vec![built.tests.clone(), built.bpfman.clone()],
+            programs: vec![built.tests.clone(), built.bpfman.clone(), registry],
             ..Content::default()
         };
         run.env = [

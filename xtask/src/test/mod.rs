@@ -20,11 +20,13 @@ use tally::{Table, Tally};
 /// Options of `cargo xtask test`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Without options: checks, unit, host, 6.1 and 6.12. With a FILTER the checks are left out.
+Without options: checks, unit, host, image, 6.1 and 6.12. With a FILTER the checks are left out.
 
 checks  formatting, clippy, cargo-deny where it is installed, the committed eBPF objects
 unit    every test of the workspace that needs no kernel
 host    the kernel tests on this machine's kernel, as root
+image   the tests of images on this machine's kernel, as root, with Debian's registry, skopeo,
+        docker and podman, which run for the length of a test and are reachable by it alone
 6.1 …   the same kernel tests in QEMU")]
 pub(crate) struct Args {
     /// Run only tests whose name contains one of these
@@ -40,6 +42,7 @@ enum Lane {
     Checks,
     Unit,
     Host,
+    Image,
     #[value(name = "6.1")]
     V6_1,
     #[value(name = "6.12")]
@@ -51,7 +54,7 @@ enum Lane {
 impl Lane {
     fn kernel(self) -> Option<Version> {
         match self {
-            Self::Checks | Self::Unit | Self::Host => None,
+            Self::Checks | Self::Unit | Self::Host | Self::Image => None,
             Self::V6_1 => Some(Version::V6_1),
             Self::V6_12 => Some(Version::V6_12),
             Self::V5_10 => Some(Version::V5_10),
@@ -64,8 +67,15 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let lanes = chosen(args);
     let kernels: Vec<_> = lanes.iter().filter_map(|lane| lane.kernel()).collect();
     let mut needs = vec![Need::Build, Need::Nextest];
-    needs.extend(lanes.contains(&Lane::Host).then_some(Need::Host));
-    needs.extend((!kernels.is_empty()).then_some(Need::Vm));
+    if lanes.contains(&Lane::Host) {
+        needs.push(Need::Host);
+    }
+    if lanes.contains(&Lane::Image) {
+        needs.extend([Need::Host, Need::Registry, Need::Images]);
+    }
+    if !kernels.is_empty() {
+        needs.extend([Need::Vm, Need::Registry]);
+    }
     setup::ensure(&needs)?;
 
     let mut table = Table::default();
@@ -80,6 +90,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
             for (lane, native) in [
                 (Lane::Unit, native::Lane::Unit),
                 (Lane::Host, native::Lane::Host),
+                (Lane::Image, native::Lane::Image),
             ] {
                 if lanes.contains(&lane) {
                     table.add(native::run(native, &built, &args.filter));
@@ -105,7 +116,7 @@ fn chosen(args: &Args) -> Vec<Lane> {
     if !args.lane.is_empty() {
         return args.lane.clone();
     }
-    let mut lanes = vec![Lane::Unit, Lane::Host, Lane::V6_1, Lane::V6_12];
+    let mut lanes = vec![Lane::Unit, Lane::Host, Lane::Image, Lane::V6_1, Lane::V6_12];
     if args.filter.is_empty() {
         lanes.insert(0, Lane::Checks);
     }

@@ -11,10 +11,12 @@ use crate::sh;
 /// A lane without a guest.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Lane {
-    /// Everything but the kernel tests.
+    /// Everything but the tests that need root.
     Unit,
     /// The kernel tests.
     Host,
+    /// The tests of images.
+    Image,
 }
 
 /// Runs the lane and counts.
@@ -22,6 +24,7 @@ pub(crate) fn run(lane: Lane, built: &Built, filter: &[String]) -> Tally {
     let (name, what) = match lane {
         Lane::Unit => ("unit", "unit tests"),
         Lane::Host => ("host", "kernel tests on this machine's kernel"),
+        Lane::Image => ("image", "tests of images on this machine"),
     };
     sh::step(what, || count(lane, name, built, filter))
         .unwrap_or_else(|error| Tally::failure(name, &format!("{error:#}")))
@@ -39,18 +42,18 @@ fn count(lane: Lane, name: &str, built: &Built, filter: &[String]) -> Result<Tal
         .args(["run", "--cargo-quiet"])
         .args(WHOLE)
         .args(filter);
-    match lane {
-        Lane::Unit => {
-            command.args(["-E", "not binary_id(bpfman-testkit::kernel)"]);
-        }
-        Lane::Host => {
-            sh::need_root("the host lane")?;
-            command
-                .args(["-E", "binary_id(bpfman-testkit::kernel)"])
-                .env("BPFMAN_BIN", &built.bpfman)
-                .env("BPFMAN_LANE", "host")
-                .env("BPFMAN_SKIPS", &skips);
-        }
+    let set = match lane {
+        Lane::Unit => "not (binary_id(bpfman-testkit::kernel) | binary_id(bpfman-testkit::image))",
+        Lane::Host => "binary_id(bpfman-testkit::kernel)",
+        Lane::Image => "binary_id(bpfman-testkit::image)",
+    };
+    command.args(["-E", set]);
+    if !matches!(lane, Lane::Unit) {
+        sh::need_root(&format!("the {name} lane"))?;
+        command
+            .env("BPFMAN_BIN", &built.bpfman)
+            .env("BPFMAN_LANE", "host")
+            .env("BPFMAN_SKIPS", &skips);
     }
     if !filter.is_empty() {
         command.args(["--no-tests", "pass"]);

@@ -6,12 +6,12 @@ use std::{
 };
 
 use model::Digest;
-use oci_spec::image::ImageIndex;
 use serde::Deserialize;
 
 use super::super::{
     ImageError, Limits,
     keep::{Blob, Bytes, Found, Wanted},
+    manifest::{self, Index},
     store::Temp,
 };
 
@@ -106,12 +106,8 @@ impl Archive {
     /// Whether the layout names an index or a manifest of this digest.
     fn names(&mut self, id: Digest) -> Result<bool, ImageError> {
         let bytes = self.read("index.json", "index")?;
-        let what = "index";
-        let index: ImageIndex = serde_json::from_slice(&bytes)
-            .map_err(|source| ImageError::Document { what, source })?;
-        let id = id.to_string();
-        let mut named = index.manifests().iter();
-        Ok(named.any(|descriptor| descriptor.digest().as_ref() == id))
+        let index: Index = manifest::read(&bytes, "index")?;
+        Ok(index.names(id))
     }
 
     /// From an index or a manifest on: as Docker's and containerd's newer stores call images.

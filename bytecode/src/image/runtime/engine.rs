@@ -1,7 +1,6 @@
 //! Docker's Engine API on a unix socket, which Podman serves as well. Only what reads is called.
 
 use std::{
-    collections::HashMap,
     io::{self, Read as _, Write as _},
     path::Path,
 };
@@ -11,7 +10,7 @@ use serde::{Deserialize, de::DeserializeOwned};
 use ureq::{Agent, Body, http::Response};
 
 use super::{
-    super::{ImageError, store::Temp},
+    super::{ImageError, labels::Known, store::Temp},
     ANSWER, CONNECT, EXPORT, Export, MAX_ANSWER, RuntimeError, SILENCE,
     unix::{Nowhere, Socket},
 };
@@ -33,7 +32,7 @@ struct Inspected {
 
 /// An image that an engine has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Known {
+pub(super) struct Image {
     pub(super) id: Digest,
     /// What it takes there, in bytes.
     pub(super) size: u64,
@@ -47,7 +46,7 @@ pub(super) struct Summary {
     #[serde(default)]
     pub(super) repo_tags: Option<Vec<String>>,
     #[serde(default)]
-    pub(super) labels: Option<HashMap<String, String>>,
+    pub(super) labels: Option<Known>,
 }
 
 #[derive(Deserialize)]
@@ -78,7 +77,7 @@ impl Engine {
     }
 
     /// What an image is called by; None where the engine does not have it.
-    pub(super) fn inspect(&self, name: &str) -> Result<Option<Known>, RuntimeError> {
+    pub(super) fn inspect(&self, name: &str) -> Result<Option<Image>, RuntimeError> {
         let answer = self.get(&format!("/images/{}/json", escape(name)))?;
         if answer.status() == 404 {
             return Ok(None);
@@ -86,7 +85,7 @@ impl Engine {
         let found: Inspected = document(answer)?;
         let id = id(&found.id).ok_or_else(|| RuntimeError::protocol("an image without an id"))?;
         let size = found.size;
-        Ok(Some(Known { id, size }))
+        Ok(Some(Image { id, size }))
     }
 
     /// All images.

@@ -5,7 +5,7 @@ use model::{Digest, HeldImage, Holder, Runtime};
 use super::{
     super::{
         Limits,
-        labels::{self, ImageConfig, Labels},
+        labels::{ImageConfig, Known, Labels},
     },
     Asked, Export, RuntimeError, containerd,
     engine::{self, Engine},
@@ -29,7 +29,7 @@ fn of_engine(holder: &Holder, engine: &Engine) -> Result<Vec<HeldImage>, Runtime
     Ok(images
         .filter_map(|image| {
             let of_image = image.labels.as_ref()?;
-            if !labels::are_of_bytecode(of_image) {
+            if of_image.is_empty() {
                 return None;
             }
             let mut names = image.repo_tags.unwrap_or_default();
@@ -52,7 +52,7 @@ fn of_storage(
             let config = image.config(limits.manifest);
             let config = config.inspect_err(|error| skipped(&image.names, error));
             let config = ImageConfig::parse(&config.ok()?.bytes).ok()?;
-            if !labels::are_of_bytecode(config.raw_labels()?) {
+            if config.known().is_none_or(Known::is_empty) {
                 return None;
             }
             let labels = config.labels().unwrap_or_default();

@@ -36,7 +36,7 @@ use super::{
 };
 use crate::Error;
 use archive::Archive;
-use engine::{Engine, Known};
+use engine::Engine;
 use grpc::Connection;
 use names::Names;
 use user::User;
@@ -127,7 +127,7 @@ pub(super) struct Located {
 
 /// How it is handed over.
 enum Content {
-    Engine(Engine, Known),
+    Engine(Engine, engine::Image),
     /// The command, where the storage turns out not to hold what it should.
     Storage(storage::Stored, command::Podman),
     Command(command::Podman),
@@ -350,7 +350,7 @@ impl<'a> Asked<'a> {
 }
 
 impl Located {
-    const fn engine(holder: Holder, engine: Engine, known: Known) -> Self {
+    const fn engine(holder: Holder, engine: Engine, known: engine::Image) -> Self {
         Self {
             holder,
             digest: known.id,

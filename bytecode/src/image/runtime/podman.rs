@@ -12,7 +12,7 @@ use model::{Digest, Holder, Runtime};
 use super::{
     Asked, Content, Located, RuntimeError,
     command::Podman,
-    engine::{Engine, Known},
+    engine::{self, Engine},
     names::Names,
     storage::Storage,
     user::{User, var},
@@ -44,7 +44,10 @@ pub(super) fn socket(user: &User) -> PathBuf {
 
 /// The image that a name means, of a service. Its Docker-like calls complete short names with
 /// `docker.io`, so it is asked for full names only.
-pub(super) fn find_at(engine: &Engine, names: &Names) -> Result<Option<Known>, RuntimeError> {
+pub(super) fn find_at(
+    engine: &Engine,
+    names: &Names,
+) -> Result<Option<engine::Image>, RuntimeError> {
     for name in names.full.iter().chain(&names.id) {
         if let Some(known) = engine.inspect(name)? {
             return Ok(Some(known));
