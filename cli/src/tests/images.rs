@@ -5,7 +5,10 @@ use std::{
 
 use chrono::FixedOffset;
 use manager::{LoadRequest, Pruned, PullRequest};
-use model::{Digest, ImageOrigin, ImageView, PullPolicy, Pulled, Source};
+use model::{
+    Digest, HeldImage, Holder, ImageOrigin, ImageView, Provenance, PullPolicy, Pulled, Runtime,
+    Source,
+};
 
 use super::read;
 use crate::{
@@ -16,7 +19,7 @@ use crate::{
     },
     output::{
         Format,
-        image::{list_text, pruned_text, pulled_text, text},
+        image::{held_text, list_text, pruned_text, pulled_text, text},
     },
 };
 
@@ -95,7 +98,7 @@ fn image(references: &[&str], digest: u8, programs: &[(&str, &str)]) -> ImageVie
     ImageView {
         references: references.iter().map(|name| (*name).to_owned()).collect(),
         digest: Digest::new([digest; 32]),
-        manifest: Digest::new([0xab; 32]),
+        manifest: Some(Digest::new([0xab; 32])),
         architecture: "amd64".into(),
         file: "bpf_x86_bpfel.o".into(),
         object: Digest::new([0xcd; 32]),
@@ -141,19 +144,70 @@ fn one_image() {
     }
 }
 
+fn pulled(image: ImageView) -> Pulled {
+    let provenance = Provenance {
+        from: ImageOrigin::Registry,
+        digest: image.digest,
+        holder: None,
+    };
+    Pulled { image, provenance }
+}
+
+fn holder(runtime: Runtime) -> Holder {
+    Holder {
+        runtime,
+        at: "/h/me/storage".into(),
+        user: Some("me".into()),
+        namespace: None,
+    }
+}
+
+#[test]
+fn images_of_runtimes() {
+    let held = |runtime, references: &[&str]| HeldImage {
+        holder: holder(runtime),
+        references: references.iter().map(|name| (*name).to_owned()).collect(),
+        digest: Digest::new([7; 32]),
+        programs: pairs(&[("a", "xdp"), ("b", "tc")]),
+        maps: pairs(&[]),
+    };
+    let mut images = [
+        held(Runtime::Docker, &["x:v1", "x:v2"]),
+        held(Runtime::Containerd, &["docker.io/library/x:v1"]),
+    ];
+    images[1].holder.user = None;
+    images[1].holder.namespace = Some("k8s.io".into());
+    for format in [Format::Table, Format::Id, Format::Json] {
+        insta::assert_snapshot!(held_text(&images, format).unwrap());
+    }
+}
+
 #[test]
 fn pulls_and_prunes() {
     let url = "quay.io/a/b".parse().unwrap();
     let [_, image, _] = images();
     let digest = image.digest;
-    let pulled = Pulled {
-        image,
-        from: ImageOrigin::Registry,
-    };
+    let mut pulled = pulled(image);
     let said = |format| pulled_text(&url, &pulled, format).unwrap();
     assert_eq!(said(Format::Table), "Successfully downloaded bytecode\n");
     assert_eq!(said(Format::Id), format!("{digest}\n"));
     insta::assert_snapshot!(said(Format::Json));
+    let holder = holder(Runtime::Podman);
+    pulled.provenance.holder = Some(holder);
+    for (from, said) in [
+        (ImageOrigin::Podman, "From podman of user me (/h/me/storage)"),
+        (
+            ImageOrigin::Store,
+            "From store, the same as in podman of user me (/h/me/storage)",
+        ),
+    ] {
+        pulled.provenance.from = from;
+        assert_eq!(
+            pulled_text(&url, &pulled, Format::Table).unwrap(),
+            format!("Successfully downloaded bytecode\n{said}\n")
+        );
+    }
+    insta::assert_snapshot!(pulled_text(&url, &pulled, Format::Json).unwrap());
     let pruned = Pruned {
         images: vec![digest],
         freed: 6300,
@@ -171,10 +225,7 @@ fn pulls_and_prunes() {
 fn documented_examples_are_true() {
     let docs = include_str!("../../../docs/json.md");
     let [image, ..] = images();
-    let pulled = Pulled {
-        image,
-        from: ImageOrigin::Registry,
-    };
+    let pulled = pulled(image);
     let url = "x:v1".parse().unwrap();
     let text = pulled_text(&url, &pulled, Format::Json).unwrap();
     assert!(docs.contains(&text), "docs/json.md lacks:\n{text}");

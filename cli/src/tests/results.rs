@@ -43,6 +43,7 @@ fn view(attach: Attach, position: Option<usize>) -> ProgramView {
             source: Source::File {
                 path: "/home/me/examples/bpf_x86_bpfel.o".into(),
             },
+            provenance: None,
             globals: BTreeMap::new(),
             metadata: BTreeMap::new(),
             map_pin_path: "/run/bpfman/fs/maps/6204".into(),

@@ -79,9 +79,11 @@ impl Asked<'_> {
                 Runtime::Podman => self.list_podman(limits),
                 Runtime::Containerd => self.list_containerd(limits),
             };
-            for image in &mut images {
+            // What has no name is a step of a build, or has been replaced.
+            images.retain_mut(|image| {
                 image.references.sort_unstable();
-            }
+                !image.references.is_empty()
+            });
             images.sort_by(|a, b| (&a.references, a.digest).cmp(&(&b.references, b.digest)));
             all.append(&mut images);
         }
