@@ -169,7 +169,7 @@ impl Images {
                 Err(error) => return Err(error),
             }
         }
-        let (entry, from) = pull::pull(self, request, progress)?;
+        let (entry, from, _kept) = pull::pull(self, request, progress)?;
         Ok((read(&entry)?, entry, from))
     }
 

@@ -31,12 +31,13 @@ struct Found {
     layer: Descriptor,
 }
 
-/// Asks the registry what the name means, and fetches what the store does not have.
-pub(super) fn pull(
-    images: &Images,
+/// Asks the registry what the name means, and fetches what the store does not have. Nothing of it is
+/// removed from the store while the writer lives.
+pub(super) fn pull<'a>(
+    images: &'a Images,
     request: &Request<'_>,
     progress: &Progress<'_>,
-) -> Result<(Entry, ImageOrigin), Error> {
+) -> Result<(Entry, ImageOrigin, Writer<'a>), Error> {
     let reference = request.reference;
     let auth = request.auth.cloned();
     let client = Client::new(reference, Access::Pull, auth, &images.settings, progress);
@@ -47,12 +48,12 @@ pub(super) fn pull(
     let name = reference.canonical();
     if let Some(entry) = whole(images, top.digest) {
         writer.put_ref(&name, top.digest)?;
-        return Ok((entry, ImageOrigin::Store));
+        return Ok((entry, ImageOrigin::Store, writer));
     }
     let found = find(images, &client, &top)?;
     let entry = fetch(images, &client, &writer, &top, &found)?;
     writer.put_ref(&name, top.digest)?;
-    Ok((entry, ImageOrigin::Registry))
+    Ok((entry, ImageOrigin::Registry, writer))
 }
 
 /// The image as it is in the store, if nothing of it is missing or damaged.
