@@ -31,10 +31,16 @@ const IMAGES: &str = "/run/images";
 const HOME: &str = "/run/home";
 
 /// What else decides how bpfman speaks with registries: nothing of it comes in from outside.
-const SURROUNDINGS: [&str; 16] = [
+const SURROUNDINGS: [&str; 22] = [
     "BPFMAN_FAULT",
     "REGISTRY_AUTH_FILE",
     "DOCKER_CONFIG",
+    "DOCKER_CONTEXT",
+    "DOCKER_HOST",
+    "CONTAINER_HOST",
+    "CONTAINERD_ADDRESS",
+    "CONTAINERS_STORAGE_CONF",
+    "XDG_DATA_HOME",
     "XDG_CONFIG_HOME",
     "XDG_RUNTIME_DIR",
     "SUDO_UID",

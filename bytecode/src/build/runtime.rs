@@ -30,7 +30,7 @@ pub struct Job<'a> {
 pub fn docker(job: &Job<'_>) -> Result<(), Error> {
     let plan = Plan::of(job)?;
     let hold = Hold::new()?;
-    let run = |args| job.step(&hold, "docker", args);
+    let run = |args: Vec<_>| job.step(&hold, "docker", &args);
     let work = || {
         if let [arch] = *plan.platforms {
             run(plan.docker(job, arch))?;
@@ -48,7 +48,7 @@ pub fn docker(job: &Job<'_>) -> Result<(), Error> {
 pub fn podman(job: &Job<'_>) -> Result<(), Error> {
     let plan = Plan::of(job)?;
     let hold = Hold::new()?;
-    let run = |args| job.step(&hold, "podman", args);
+    let run = |args: Vec<_>| job.step(&hold, "podman", &args);
     let work = || {
         let tag = job.tag.to_string();
         if let [arch] = *plan.platforms {
@@ -246,10 +246,10 @@ fn asks(runtime: &'static str, args: &[&str]) -> Result<bool, Error> {
 
 impl Job<'_> {
     /// Runs one command to its end.
-    fn step(&self, hold: &Hold, runtime: &'static str, args: Vec<OsString>) -> Result<(), Error> {
+    fn step(&self, hold: &Hold, runtime: &'static str, args: &[OsString]) -> Result<(), Error> {
         hold.check()?;
         let mut command = command(runtime);
-        command.args(&args);
+        command.args(args);
         // The older builder does not build for other machines.
         if args.iter().any(|arg| arg == "--platform") && env::var_os("DOCKER_BUILDKIT").is_none() {
             command.env("DOCKER_BUILDKIT", "1");

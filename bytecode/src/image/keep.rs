@@ -5,7 +5,7 @@ use std::{
     io::{Read, Seek as _, SeekFrom},
 };
 
-use model::Digest;
+use model::{Digest, Holder, ImageOrigin, Provenance};
 
 use super::{
     ImageError, Images,
@@ -47,6 +47,26 @@ impl Blob {
         match blob.digest {
             got if got != wanted => Err(ImageError::DigestMismatch { what, wanted, got }),
             _ => Ok(blob),
+        }
+    }
+}
+
+/// An image that is in the store now. Nothing of it is removed while the writer lives.
+pub(super) struct Fetched<'a> {
+    pub(super) entry: Entry,
+    pub(super) from: ImageOrigin,
+    pub(super) writer: Writer<'a>,
+}
+
+impl Fetched<'_> {
+    /// Where it was found; from here on it may be removed.
+    pub(super) fn provenance(self, holder: Option<Holder>) -> Provenance {
+        let digest = self.entry.digest;
+        drop(self.writer);
+        Provenance {
+            from: self.from,
+            digest,
+            holder,
         }
     }
 }

@@ -190,13 +190,8 @@ impl Images {
             let error = damaged.unwrap_or(ImageError::NotStored);
             return Err(nowhere(error.into()));
         }
-        let (entry, from) = pull::pull(self, request, progress).map_err(nowhere)?;
-        let provenance = Provenance {
-            from,
-            digest: entry.digest,
-            holder: None,
-        };
-        Ok((read(&entry)?, provenance))
+        let fetched = pull::pull(self, request, progress).map_err(nowhere)?;
+        Ok((read(&fetched.entry)?, fetched.provenance(None)))
     }
 
     /// The image as the store has it. One that came from a runtime is taken from there again when
@@ -230,13 +225,9 @@ impl Images {
         located: Located,
         read: impl Fn(&Entry) -> Result<T, Error>,
     ) -> Result<(T, Provenance), Error> {
-        let (entry, from) = runtime::take(self, request, &located)?;
-        let provenance = Provenance {
-            from,
-            digest: entry.digest,
-            holder: Some(located.holder),
-        };
-        Ok((read(&entry)?, provenance))
+        let fetched = runtime::take(self, request, &located)?;
+        let read = read(&fetched.entry)?;
+        Ok((read, fetched.provenance(Some(located.holder))))
     }
 
     /// All bytecode images that the runtimes of this machine hold.

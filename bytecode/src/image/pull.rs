@@ -4,18 +4,18 @@ use model::ImageOrigin;
 
 use super::{
     ImageError, Images, Progress, Request,
-    keep::{self, Blob, Bytes, Found, Wanted},
+    keep::{self, Blob, Bytes, Fetched, Found, Wanted},
     registry::{Access, Client, Manifest},
-    store::{Entry, Writer},
+    store::Writer,
 };
 use crate::Error;
 
 /// Asks the registry what the name means, and fetches what the store does not have.
-pub(super) fn pull(
-    images: &Images,
+pub(super) fn pull<'a>(
+    images: &'a Images,
     request: &Request<'_>,
     progress: &Progress<'_>,
-) -> Result<(Entry, ImageOrigin), Error> {
+) -> Result<Fetched<'a>, Error> {
     let reference = request.reference;
     let auth = request.auth.cloned();
     let client = Client::new(reference, Access::Pull, auth, &images.settings, progress);
@@ -27,7 +27,12 @@ pub(super) fn pull(
     let name = reference.canonical();
     if let Some(entry) = keep::whole(images, digest) {
         writer.put_ref(&name, digest, None)?;
-        return Ok((entry, ImageOrigin::Store));
+        let from = ImageOrigin::Store;
+        return Ok(Fetched {
+            entry,
+            from,
+            writer,
+        });
     }
     let (top, media_type) = document(top);
     let found = Found::begin(top, media_type.as_deref(), images.limits.layer, |wanted| {
@@ -42,7 +47,12 @@ pub(super) fn pull(
     let layer = fetch(&client, &writer, &found)?;
     let entry = keep::keep(images, &writer, &found, layer)?;
     writer.put_ref(&name, digest, None)?;
-    Ok((entry, ImageOrigin::Registry))
+    let from = ImageOrigin::Registry;
+    Ok(Fetched {
+        entry,
+        from,
+        writer,
+    })
 }
 
 fn document(manifest: Manifest) -> (Blob, Option<String>) {

@@ -195,7 +195,10 @@ fn pulls_and_prunes() {
     let holder = holder(Runtime::Podman);
     pulled.provenance.holder = Some(holder);
     for (from, said) in [
-        (ImageOrigin::Podman, "From podman of user me (/h/me/storage)"),
+        (
+            ImageOrigin::Podman,
+            "From podman of user me (/h/me/storage)",
+        ),
         (
             ImageOrigin::Store,
             "From store, the same as in podman of user me (/h/me/storage)",

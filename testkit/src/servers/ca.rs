@@ -90,7 +90,7 @@ impl Ca {
         self.dir.join("ca.crt")
     }
 
-    /// Certificate and key of a server on this machine.
+    /// Certificate and key of a server on this machine; they do for a client as well.
     pub fn server(&self) -> (PathBuf, PathBuf) {
         (self.dir.join("server.crt"), self.dir.join("server.key"))
     }

@@ -17,6 +17,7 @@ use crate::{
 #[derive(Debug, Clone, Default)]
 pub struct Options {
     tls: bool,
+    client_certificates: bool,
     user: Option<(String, String)>,
     tokens: bool,
     port: Option<u16>,
@@ -28,6 +29,13 @@ impl Options {
     pub fn tls(mut self) -> Self {
         self.tls = true;
         self
+    }
+
+    /// Only for clients that show a certificate of its authority.
+    #[must_use]
+    pub fn client_certificates(mut self) -> Self {
+        self.client_certificates = true;
+        self.tls()
     }
 
     /// With basic authentication: this user and password for everything.
@@ -52,7 +60,7 @@ impl Options {
     }
 }
 
-/// A registry on 127.0.0.1 in the sandbox. It ends when it goes out of scope.
+/// A registry on every address of the sandbox. It ends when it goes out of scope.
 #[derive(Debug)]
 pub struct Registry {
     child: Child,
@@ -196,13 +204,18 @@ fn configuration(dir: &Path, port: u16, options: &Options, ca: Option<&Ca>) -> S
         "version: 0.1\n\
          log: {{level: warn}}\n\
          storage:\n  filesystem: {{rootdirectory: {}}}\n  delete: {{enabled: true}}\n\
-         http:\n  addr: 127.0.0.1:{port}\n  secret: testkit\n",
+         http:\n  addr: ':{port}'\n  secret: testkit\n",
         storage.display(),
     );
     let tls = ca.map(|ca| {
         let (certificate, key) = ca.server();
         let (certificate, key) = (certificate.display(), key.display());
-        format!("  tls: {{certificate: {certificate}, key: {key}}}\n")
+        let clients = if options.client_certificates {
+            format!(", clientcas: [{}]", ca.certificate().display())
+        } else {
+            String::new()
+        };
+        format!("  tls: {{certificate: {certificate}, key: {key}{clients}}}\n")
     });
     let auth = options.user.as_ref().map(|(user, password)| {
         if options.tokens {

@@ -2,6 +2,7 @@
 
 mod args;
 mod failures;
+mod labels;
 mod layout;
 mod platforms;
 mod same;
@@ -171,7 +172,7 @@ impl Workshop {
     }
 
     /// A manifest or an index as the registry has it.
-    fn raw(&self, image: &str) -> Value {
+    fn raw(image: &str) -> Value {
         let from = format!("docker://{image}");
         let args = ["inspect", "--raw", "--tls-verify=false", &from];
         serde_json::from_str(&tool("skopeo", &args).ok()).unwrap()

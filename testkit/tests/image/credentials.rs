@@ -393,3 +393,25 @@ fn of_a_token_service() {
         "no token came to the registry"
     );
 }
+
+/// Docker Hub has a name of its own in these files, and helpers know it by that.
+#[test]
+fn of_docker_hub() {
+    let mut world = World::new(&Options::default().tls().port(443).user(USER, PASSWORD));
+    let etc = world.sandbox.own_etc();
+    fs::write(etc.join("hosts"), "127.0.0.1 registry-1.docker.io\n").unwrap();
+    let folder = etc.join("docker/certs.d/registry-1.docker.io");
+    fs::create_dir_all(&folder).unwrap();
+    fs::copy(world.registry.ca().certificate(), folder.join("ca.crt")).unwrap();
+    world.url = "docker.io/a/b/c".to_owned();
+    let file = world.home(".docker/config.json");
+    for key in ["https://index.docker.io/v1/", "docker.io", "docker.io/a"] {
+        world.opens(&file, &world.login(key, PASSWORD));
+    }
+    let hub = "https://index.docker.io/v1/";
+    let helper = Helper::write(&world, "hub", &knows(hub, PASSWORD));
+    write(&file, &json!({"credsStore": "hub"}));
+    helper.pull(&world).ok();
+    write(&file, &json!({"credHelpers": {hub: "hub"}}));
+    helper.pull(&world).ok();
+}

@@ -194,7 +194,6 @@ impl Trial {
         }
         let output = Output::of(&mut command);
         let memory: u64 = fs::read_to_string(&file).unwrap().trim().parse().unwrap();
-        eprintln!("{memory} KiB");
         assert!(memory < MEMORY, "{memory} KiB: {output}");
         output
     }

@@ -46,7 +46,7 @@ fn which_bytecode_runs_after_a_tag_has_moved() {
             1,
             &[
                 &url,
-                "not in the image store",
+                "neither the image store nor a container runtime has it",
                 "'Never' forbids",
                 "hint: bpfman image pull",
             ],

@@ -61,7 +61,13 @@ fn a_host_without_a_port() {
     let sandbox = Sandbox::new();
     let registry = Registry::start(&sandbox, &Options::default().port(80));
     registry.push(&layout(&sandbox, &example("xdp_pass")), "a/b", &[]);
-    for name in ["localhost/a/b", "127.0.0.1/a/b", "localhost:80/a/b"] {
+    for name in [
+        "localhost/a/b",
+        "127.0.0.1/a/b",
+        "localhost:80/a/b",
+        "[::1]/a/b",
+        "[::1]:80/a/b",
+    ] {
         let answer = pulled(&sandbox, name, &["-p", "Always"]);
         assert_eq!(answer["image_url"], name);
     }

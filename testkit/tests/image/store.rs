@@ -1,12 +1,17 @@
 //! The own store of images: what is in it, what goes, what happens to it.
 
-use std::{fs, path::PathBuf, process::Stdio};
+use std::{
+    fs,
+    path::PathBuf,
+    process::{Child, Stdio},
+};
 
 use serde_json::{Value, json as value};
 use testkit::{
     Sandbox, example,
     oci::{self, Image, write_layout},
     servers::{Gate, Options, Registry},
+    wait_until,
 };
 
 use crate::support::{json, layout, origin, pull, pulled, stored};
@@ -183,7 +188,10 @@ fn damage_is_noticed_and_repaired() {
             let never = pull(&sandbox, &url, &["-p", "Never"]);
             let is_name = file.parent().unwrap().ends_with("refs");
             if damage == "gone" && is_name {
-                never.fails(1, &["not in the image store"]);
+                never.fails(
+                    1,
+                    &["neither the image store nor a container runtime has it"],
+                );
             } else {
                 never.fails(
                     1,
@@ -260,6 +268,83 @@ fn one_download_for_all_who_want_it() {
         names,
         value!([1, 2].map(|tag| format!("{}/a:{tag}", gate.host())))
     );
+}
+
+/// A registry that stops in the middle of the image `a`.
+fn held(sandbox: &Sandbox) -> (Registry, Gate, String) {
+    let registry = Registry::start(sandbox, &Options::default());
+    let image = Image::of_file(&example("xdp_pass").path);
+    let dir = write_layout(&sandbox.tmp().join("plain"), &[image]);
+    registry.push(&dir, "a", &["--preserve-digests"]);
+    let gate = Gate::new(registry.port(), 3000);
+    let url = format!("{}/a", gate.host());
+    (registry, gate, url)
+}
+
+fn start(sandbox: &Sandbox, args: &[&str]) -> Child {
+    let mut command = sandbox.command(args);
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    command.spawn().unwrap()
+}
+
+/// Waits until a process waits for a lock.
+#[track_caller]
+fn wait_locked(child: &Child) {
+    let id = format!(" {} ", child.id());
+    let waits = || {
+        let locks = fs::read_to_string("/proc/locks").unwrap();
+        locks
+            .lines()
+            .any(|line| line.contains("->") && line.contains(&id))
+    };
+    assert!(wait_until(20, waits), "{} waits for no lock", child.id());
+}
+
+/// Who waits for a download that is killed does it itself.
+#[test]
+fn a_killed_pull_holds_up_nobody() {
+    let sandbox = Sandbox::new();
+    let (_registry, gate, url) = held(&sandbox);
+    let mut first = start(&sandbox, &["image", "pull", "-i", &url]);
+    gate.wait_held();
+    let second = start(&sandbox, &["image", "pull", "-i", &url, "-o", "json"]);
+    wait_locked(&second);
+    first.kill().unwrap();
+    first.wait().unwrap();
+    gate.open();
+    let output = second.wait_with_output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let answer: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(answer["from"], "registry");
+    assert_eq!(stored(&sandbox).len(), 5);
+}
+
+/// Cleaning waits for a running pull, and takes nothing away from under it.
+#[test]
+fn a_cleaning_in_the_middle_of_a_pull() {
+    let sandbox = Sandbox::new();
+    let veth = sandbox.veth();
+    for _ in 0..10 {
+        let (_registry, gate, url) = held(&sandbox);
+        let load = [
+            "load", "image", "-o", "id", "-i", &url, "xdp", "-i", &veth.name,
+        ];
+        let load = start(&sandbox, &load);
+        gate.wait_held();
+        let prune = start(&sandbox, &["image", "prune", "--all", "-o", "json"]);
+        wait_locked(&prune);
+        gate.open();
+        let output = load.wait_with_output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        let cleaned = prune.wait_with_output().unwrap();
+        assert!(cleaned.status.success(), "{cleaned:?}");
+        let said = String::from_utf8(cleaned.stderr).unwrap();
+        assert!(said.contains("waiting"), "{said}");
+        let id = String::from_utf8(output.stdout).unwrap();
+        sandbox.bpfman(["unload", id.trim()]).ok();
+        sandbox.bpfman(["image", "prune", "--all"]).ok();
+        assert_eq!(stored(&sandbox), [""; 0]);
+    }
 }
 
 /// What others may write to is no store.

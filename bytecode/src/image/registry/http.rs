@@ -157,16 +157,12 @@ impl Http {
         }
         // What is no content, such as the ends of chunks, may not come for ever either.
         let all = Some(self.timeout + Duration::from_secs(call.limit / SLOWEST));
-        match call.body {
-            Some(body) => {
-                let request = agent.configure_request(request.body(body)?);
-                agent.run(request.timeout_recv_body(all).build())
-            }
-            None => {
-                let request = agent.configure_request(request.body(())?);
-                agent.run(request.timeout_recv_body(all).build())
-            }
+        if let Some(body) = call.body {
+            let request = agent.configure_request(request.body(body)?);
+            return agent.run(request.timeout_recv_body(all).build());
         }
+        let request = agent.configure_request(request.body(())?);
+        agent.run(request.timeout_recv_body(all).build())
     }
 
     /// Sends a call and follows redirects of what is only read. Credentials stay with the host that

@@ -30,9 +30,9 @@ use model::{Digest, Holder, ImageOrigin, ImageReference, Runtime};
 
 use super::{
     ImageError, Images, Limits, Request,
-    keep::{self, Bytes, Found},
+    keep::{self, Bytes, Fetched, Found},
     layer,
-    store::{Entry, Writer},
+    store::Writer,
 };
 use crate::Error;
 use archive::Archive;
@@ -399,11 +399,11 @@ impl Located {
 }
 
 /// Brings an image of a runtime into the store, where the store does not have it.
-pub(super) fn take(
-    images: &Images,
+pub(super) fn take<'a>(
+    images: &'a Images,
     request: &Request<'_>,
     located: &Located,
-) -> Result<(Entry, ImageOrigin), Error> {
+) -> Result<Fetched<'a>, Error> {
     let (digest, holder) = (located.digest, &located.holder);
     let wrong = |source: Error| ImageError::Held {
         holder: holder.to_string(),
@@ -414,7 +414,12 @@ pub(super) fn take(
     let name = request.reference.canonical();
     if let Some(entry) = keep::whole(images, digest) {
         writer.put_ref(&name, digest, Some(holder))?;
-        return Ok((entry, ImageOrigin::Store));
+        let from = ImageOrigin::Store;
+        return Ok(Fetched {
+            entry,
+            from,
+            writer,
+        });
     }
     let (found, layer) = located
         .export(images.limits, &writer)
@@ -424,5 +429,10 @@ pub(super) fn take(
         })?;
     let entry = keep::keep(images, &writer, &found, layer).map_err(wrong)?;
     writer.put_ref(&name, digest, Some(holder))?;
-    Ok((entry, holder.runtime.into()))
+    let from = holder.runtime.into();
+    Ok(Fetched {
+        entry,
+        from,
+        writer,
+    })
 }

@@ -44,7 +44,14 @@ pub(super) fn shared(root: &Path) -> Result<File, ImageError> {
 pub(super) fn exclusive(root: &Path) -> Result<File, ImageError> {
     let path = root.join("locks/store");
     let lock = open(&path)?;
-    lock.lock().map_err(files::error("lock", &path))?;
+    match lock.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => {
+            log::warn!("waiting until running pulls have ended");
+            lock.lock().map_err(files::error("lock", &path))?;
+        }
+        Err(TryLockError::Error(source)) => return Err(files::error("lock", &path)(source)),
+    }
     clear(&root.join("tmp"));
     Ok(lock)
 }

@@ -48,7 +48,7 @@ fn words(flags: &[String]) -> Vec<&str> {
 
 /// Every machine of an image has its own object, and all have the same labels.
 fn check(shop: &Workshop, image: &str, machines: &[(&str, bool)]) {
-    let index = shop.raw(image);
+    let index = Workshop::raw(image);
     assert_eq!(
         index["mediaType"],
         "application/vnd.oci.image.index.v1+json"
@@ -88,10 +88,10 @@ fn none_builds_for_every_machine() {
     assert_eq!(pulled["object"], digest(shop.dir.join("amd64.o")));
 
     // The same objects make the same image, to the byte.
-    let before = shop.raw(&image);
+    let before = Workshop::raw(&image);
     let again = shop.registry.image("all:2");
     shop.build("none", "", &again, &words(&flags)).ok();
-    assert_eq!(shop.raw(&again), before);
+    assert_eq!(Workshop::raw(&again), before);
     shop.tidy();
 }
 

@@ -125,7 +125,7 @@ fn the_examples_of_the_guide_as_they_are_typed() {
     );
     for runtime in ["podman", "none"] {
         typed(&format!("{line} --runtime {runtime}")).ok();
-        let index = shop.raw(&image);
+        let index = Workshop::raw(&image);
         let platforms = index["manifests"].as_array().unwrap().iter();
         let machines: Vec<_> = platforms
             .map(|one| one["platform"]["architecture"].as_str().unwrap())

@@ -162,7 +162,7 @@ fn damaged_archives() {
             entry("x", FILE, &elf()),
         ]),
         tar(&[
-            entry("pax", b'x', &[b'a'; 70_000]),
+            entry("pax", b'x', &b"a".repeat(70_000)),
             entry("x.o", FILE, &elf()),
         ]),
         tar(&[

@@ -30,7 +30,7 @@ fn manifests_beyond_the_limit() {
         "its manifest is larger than 4194304 bytes",
         "max_manifest_size",
     ];
-    let mut replies = endless(&[b' '; 60_000]);
+    let mut replies = endless(&b" ".repeat(60_000));
     replies.push(Reply::new(200, "", " ".repeat((4 << 20) + 1)));
     // Announced and never sent: nothing is waited for.
     replies.push(Reply::start(200, "Content-Length: 4194305\r\n").then(Step::Hang));
