@@ -13,6 +13,7 @@ mod load;
 mod policy;
 mod progress;
 mod pull;
+mod runtimes;
 mod store;
 mod support;
 mod transport;
