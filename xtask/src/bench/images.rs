@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 
 use super::Figure;
 use super::measure::{milliseconds, pair, peak, time};
@@ -32,6 +32,47 @@ pub(super) fn figures(bpfman: &Path) -> Result<Vec<Figure>> {
     pad(Path::new(&small), &large)?;
     bench.publish("large", &large.to_string_lossy())?;
     Ok(vec![bench.load(&small)?, bench.pull()?])
+}
+
+/// Images that Docker, Podman and containerd hold. The tests of images know how to start them.
+pub(super) fn of_runtimes(bpfman: &Path, tests: &Path) -> Result<Vec<Figure>> {
+    let test = "runtimes::bench::local_images";
+    let run = Command::new(tests)
+        .env("BPFMAN_BIN", bpfman)
+        .args([
+            "--ignored",
+            "--exact",
+            test,
+            "--nocapture",
+            "--test-threads",
+            "1",
+        ])
+        .output()
+        .context("start the tests of images")?;
+    let said = String::from_utf8_lossy(&run.stdout).into_owned();
+    let complaints = String::from_utf8_lossy(&run.stderr).into_owned();
+    ensure!(run.status.success(), "{test} failed: {said}{complaints}");
+    let lines = said
+        .lines()
+        .filter_map(|line| line.strip_prefix("figure\t"));
+    let mut figures = Vec::new();
+    for line in lines {
+        let fields: Vec<&str> = line.split('\t').collect();
+        let [runtime, fresh, kept] = fields[..] else {
+            bail!("cannot read '{line}'")
+        };
+        for (micros, what, floor, limit) in [
+            (fresh, "not in the store", "100 ms", 100),
+            (kept, "in the store, asked for a newer one", "15 ms", 15),
+        ] {
+            let took = Duration::from_micros(micros.parse()?);
+            let what = format!("load image, {runtime}, {what}");
+            let kept = took <= Duration::from_millis(limit);
+            figures.push(Figure::new(what, milliseconds(took), floor, kept));
+        }
+    }
+    ensure!(figures.len() == 8, "figures are missing: {said}");
+    Ok(figures)
 }
 
 struct Bench<'a> {

@@ -53,7 +53,13 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         _ => {}
     }
     sh::need_root("loading eBPF programs")?;
-    setup::ensure(&[Need::Build, Need::Host, Need::Bench, Need::Registry])?;
+    setup::ensure(&[
+        Need::Build,
+        Need::Host,
+        Need::Bench,
+        Need::Registry,
+        Need::Images,
+    ])?;
     let bpfman = sh::step("build bpfman (release)", stage::release)?;
     let path = bpfman.to_string_lossy().into_owned();
     if !args.guest_only {
@@ -64,6 +70,9 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
             .arg(own)
             .args(["bench", "--stage", &path]);
         ensure!(here.status()?.success(), "the bench failed on this kernel");
+        let tests = sh::step("build the tests of images", test::build::images)?;
+        println!("\nImages of local runtimes, from the command's start to the attached program:\n");
+        show(images::of_runtimes(&bpfman, &tests)?);
     }
     if args.host_only {
         return Ok(ExitCode::SUCCESS);
@@ -85,7 +94,11 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
 fn measure(figures: impl FnOnce() -> Result<Vec<Figure>>) -> Result<ExitCode> {
     stage::enter()?;
     stage::veth()?;
-    let figures = figures()?;
+    show(figures()?);
+    Ok(ExitCode::SUCCESS)
+}
+
+fn show(figures: Vec<Figure>) {
     let width = figures.iter().map(|f| f.what.len()).max().unwrap_or(0);
     for Figure {
         what,
@@ -97,7 +110,6 @@ fn measure(figures: impl FnOnce() -> Result<Vec<Figure>>) -> Result<ExitCode> {
         let verdict = if kept { "" } else { "   MISSED" };
         println!("{what:width$}  {value}   (floor: {floor}){verdict}");
     }
-    Ok(ExitCode::SUCCESS)
 }
 
 /// One line of the report.

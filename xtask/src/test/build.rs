@@ -49,6 +49,13 @@ pub(crate) fn all() -> Result<Built> {
     })
 }
 
+/// Compiles the tests of images.
+pub(crate) fn images() -> Result<PathBuf> {
+    let mut command = sh::cargo("test");
+    command.args(WHOLE).args(["--no-run", "--test", "image"]);
+    executable(&mut command, "image")
+}
+
 fn executable(command: &mut Command, name: &str) -> Result<PathBuf> {
     command
         .args(["--quiet", "--message-format", "json-render-diagnostics"])
