@@ -156,6 +156,18 @@ impl ImageReference {
     }
 }
 
+impl ImageReference {
+    /// The full names that may be meant on this machine: what was built here without a registry's
+    /// name is called `localhost/…` by Podman, and by everybody else as [`Self::canonical`] says.
+    pub fn local_names(&self) -> Vec<String> {
+        let mark = if self.digest.is_some() { '@' } else { ':' };
+        let local = self
+            .short_name()
+            .map(|short| format!("localhost/{short}{mark}{}", self.wanted()));
+        local.into_iter().chain([self.canonical()]).collect()
+    }
+}
+
 /// The tag that is meant where none is typed.
 const LATEST: &str = "latest";
 

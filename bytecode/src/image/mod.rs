@@ -135,7 +135,7 @@ impl Images {
     /// The object of an image.
     pub fn load(&self, request: &Request<'_>, progress: &Progress<'_>) -> Result<Loaded, Error> {
         let ((object, labels), provenance) =
-            self.find(request, progress, |entry| self.object_of(entry))?;
+            self.find(request, progress, |entry, _| self.object_of(entry))?;
         Ok(Loaded {
             object,
             provenance,
@@ -145,10 +145,9 @@ impl Images {
 
     /// Makes sure that an image is in the store, whole and unchanged.
     pub fn pull(&self, request: &Request<'_>, progress: &Progress<'_>) -> Result<Pulled, Error> {
-        let (image, provenance) = self.find(request, progress, |entry| {
+        let (image, provenance) = self.find(request, progress, |entry, name| {
             self.store.verify_all(entry)?;
-            let names = vec![request.reference.canonical()];
-            self.view(entry, names, None)
+            self.view(entry, vec![name.to_owned()], None)
         })?;
         Ok(Pulled { image, provenance })
     }
@@ -160,7 +159,7 @@ impl Images {
         &self,
         request: &Request<'_>,
         progress: &Progress<'_>,
-        read: impl Fn(&Entry) -> Result<T, Error>,
+        read: impl Fn(&Entry, &str) -> Result<T, Error>,
     ) -> Result<(T, Provenance), Error> {
         let mut asked = Asked::new(&self.runtimes);
         let mut damaged = None;
@@ -191,7 +190,8 @@ impl Images {
             return Err(nowhere(error.into()));
         }
         let fetched = pull::pull(self, request, progress).map_err(nowhere)?;
-        Ok((read(&fetched.entry)?, fetched.provenance(None)))
+        let read = read(&fetched.entry, &request.reference.canonical())?;
+        Ok((read, fetched.provenance(None)))
     }
 
     /// The image as the store has it. One that came from a runtime is taken from there again when
@@ -200,11 +200,16 @@ impl Images {
         &self,
         request: &Request<'_>,
         asked: &mut Asked<'_>,
-        read: impl Fn(&Entry) -> Result<T, Error>,
+        read: impl Fn(&Entry, &str) -> Result<T, Error>,
     ) -> Result<Option<(T, Provenance)>, Error> {
-        let Some(Named { entry, holder }) = self.store.find(request.reference)? else {
+        let Some(named) = self.store.find(request.reference)? else {
             return Ok(None);
         };
+        let Named {
+            name,
+            entry,
+            holder,
+        } = named;
         if let Some(holder) = &holder
             && let Some(located) = asked.find_in(holder.runtime, request.reference)
             && located.digest != entry.digest
@@ -216,17 +221,17 @@ impl Images {
             digest: entry.digest,
             holder,
         };
-        Ok(Some((read(&entry)?, provenance)))
+        Ok(Some((read(&entry, &name)?, provenance)))
     }
 
     fn taken<T>(
         &self,
         request: &Request<'_>,
         located: Located,
-        read: impl Fn(&Entry) -> Result<T, Error>,
+        read: impl Fn(&Entry, &str) -> Result<T, Error>,
     ) -> Result<(T, Provenance), Error> {
         let fetched = runtime::take(self, request, &located)?;
-        let read = read(&fetched.entry)?;
+        let read = read(&fetched.entry, &located.name)?;
         Ok((read, fetched.provenance(Some(located.holder))))
     }
 

@@ -24,9 +24,9 @@ pub(super) fn pull<'a>(
     let digest = top.digest;
     let writer = images.store.writer()?;
     let _lock = writer.lock(digest)?;
-    let name = reference.canonical();
+    let name = || writer.put_name(reference, &reference.canonical(), digest, None);
     if let Some(entry) = keep::whole(images, digest) {
-        writer.put_ref(&name, digest, None)?;
+        name()?;
         let from = ImageOrigin::Store;
         return Ok(Fetched {
             entry,
@@ -46,7 +46,7 @@ pub(super) fn pull<'a>(
     })?;
     let layer = fetch(&client, &writer, &found)?;
     let entry = keep::keep(images, &writer, &found, layer)?;
-    writer.put_ref(&name, digest, None)?;
+    name()?;
     let from = ImageOrigin::Registry;
     Ok(Fetched {
         entry,

@@ -32,9 +32,10 @@ impl Podman {
         Self { user }
     }
 
-    /// What an image is called by; None where Podman does not have it, or is not there.
-    pub(super) fn inspect(&self, names: &Names) -> Result<Option<Digest>, RuntimeError> {
-        for name in names.full.iter().chain(&names.id) {
+    /// What an image is called by, and how well it fits; None where Podman does not have it, or is
+    /// not there.
+    pub(super) fn inspect(&self, names: &Names) -> Result<Option<(usize, Digest)>, RuntimeError> {
+        for (rank, name) in names.full.iter().chain(&names.id).enumerate() {
             let args = ["image", "inspect", "--format", "{{.Id}}", name];
             let mut text = Vec::new();
             let status = match self.run(&args, INSPECT, |bytes| {
@@ -50,7 +51,7 @@ impl Podman {
                     let id = String::from_utf8_lossy(&text);
                     let id = engine::id(id.trim());
                     return id
-                        .map(Some)
+                        .map(|id| Some((rank, id)))
                         .ok_or_else(|| RuntimeError::protocol("an image without an id"));
                 }
                 Ended::Badly { said } if is_absence(&said) => {}

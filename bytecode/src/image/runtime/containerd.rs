@@ -90,8 +90,8 @@ impl Image {
 }
 
 impl Namespace<'_> {
-    /// The image that a name means.
-    pub(super) fn find(&self, names: &Names) -> Result<Option<Image>, RuntimeError> {
+    /// The image that a name means, and how well it fits.
+    pub(super) fn find(&self, names: &Names) -> Result<Option<(usize, Image)>, RuntimeError> {
         let mut filters: Vec<String> = names
             .full
             .iter()
@@ -112,7 +112,7 @@ impl Namespace<'_> {
             let rank = names.rank([&image.name], &[&digest], &ids)?;
             Some((rank, image))
         });
-        Ok(images.min_by_key(|(rank, _)| *rank).map(|(_, image)| image))
+        Ok(images.min_by_key(|(rank, _)| *rank))
     }
 
     /// Images that pass one of the filters; without any, all.

@@ -28,14 +28,20 @@ struct Inspected {
     id: String,
     #[serde(default)]
     size: u64,
+    #[serde(default)]
+    repo_tags: Option<Vec<String>>,
+    #[serde(default)]
+    repo_digests: Option<Vec<String>>,
 }
 
 /// An image that an engine has.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Image {
     pub(super) id: Digest,
     /// What it takes there, in bytes.
     pub(super) size: u64,
+    /// With tags and with digests.
+    pub(super) names: Vec<String>,
 }
 
 /// One of `GET /images/json`.
@@ -84,8 +90,10 @@ impl Engine {
         }
         let found: Inspected = document(answer)?;
         let id = id(&found.id).ok_or_else(|| RuntimeError::protocol("an image without an id"))?;
+        let mut names = found.repo_tags.unwrap_or_default();
+        names.extend(found.repo_digests.unwrap_or_default());
         let size = found.size;
-        Ok(Some(Image { id, size }))
+        Ok(Some(Image { id, size, names }))
     }
 
     /// All images.

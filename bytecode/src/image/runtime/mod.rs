@@ -120,6 +120,8 @@ pub(super) struct Asked<'a> {
 /// An image that a runtime has.
 pub(super) struct Located {
     pub(super) holder: Holder,
+    /// In full, as it was found.
+    pub(super) name: String,
     /// What the runtime calls it by.
     pub(super) digest: Digest,
     content: Content,
@@ -219,7 +221,11 @@ impl<'a> Asked<'a> {
     fn find_in_docker(&mut self, names: &Names) -> Option<Located> {
         for (holder, engine) in self.docker_engines() {
             match engine.inspect(&names.typed) {
-                Ok(Some(known)) => return Some(Located::engine(holder, engine, known)),
+                Ok(Some(known)) => {
+                    // Docker knows no names that begin with localhost/ unless they are typed so.
+                    let name = names.of_rank(usize::MAX);
+                    return Some(Located::engine(holder, name, engine, known));
+                }
                 Ok(None) => {}
                 Err(error) => self.pass_docker(&holder, &error),
             }
@@ -283,7 +289,8 @@ impl<'a> Asked<'a> {
         };
         let (holder, engine) = named?;
         match podman::find_at(&engine, names) {
-            Ok(found) => found.map(|known| Located::engine(holder, engine, known)),
+            Ok(found) => found
+                .map(|(rank, known)| Located::engine(holder, names.of_rank(rank), engine, known)),
             Err(error) => {
                 self.skip(&holder, &error);
                 None
@@ -304,12 +311,10 @@ impl<'a> Asked<'a> {
             .ok()?;
         holder.at.clone_from(&path);
         // No runtime is started for a socket that is not there.
-        let there = if path.exists() {
-            Connection::open(&path)
-        } else {
-            let source = io::ErrorKind::NotFound.into();
-            Err(RuntimeError::Unreachable { source })
-        };
+        let there = path
+            .metadata()
+            .map_err(|error| RuntimeError::of_io(error, "connect", CONNECT))
+            .and_then(|_| Connection::open(&path));
         match there {
             Ok(connection) => Some((holder, connection)),
             Err(error) => {
@@ -328,11 +333,12 @@ impl<'a> Asked<'a> {
             };
             holder.namespace = Some(name.clone());
             match namespace.find(names) {
-                Ok(Some(image)) => {
+                Ok(Some((rank, image))) => {
                     if let Some(digest) = image.digest() {
                         let content = Content::Containerd(connection);
                         return Some(Located {
                             holder,
+                            name: names.of_rank(rank),
                             digest,
                             content,
                         });
@@ -350,9 +356,10 @@ impl<'a> Asked<'a> {
 }
 
 impl Located {
-    const fn engine(holder: Holder, engine: Engine, known: engine::Image) -> Self {
+    const fn engine(holder: Holder, name: String, engine: Engine, known: engine::Image) -> Self {
         Self {
             holder,
+            name,
             digest: known.id,
             content: Content::Engine(engine, known),
         }
@@ -411,9 +418,9 @@ pub(super) fn take<'a>(
     };
     let writer = images.store.writer()?;
     let _lock = writer.lock(digest)?;
-    let name = request.reference.canonical();
+    let name = || writer.put_name(request.reference, &located.name, digest, Some(holder));
     if let Some(entry) = keep::whole(images, digest) {
-        writer.put_ref(&name, digest, Some(holder))?;
+        name()?;
         let from = ImageOrigin::Store;
         return Ok(Fetched {
             entry,
@@ -428,7 +435,7 @@ pub(super) fn take<'a>(
             Export::Runtime(source) => wrong(ImageError::Runtime { source }.into()),
         })?;
     let entry = keep::keep(images, &writer, &found, layer).map_err(wrong)?;
-    writer.put_ref(&name, digest, Some(holder))?;
+    name()?;
     let from = holder.runtime.into();
     Ok(Fetched {
         entry,

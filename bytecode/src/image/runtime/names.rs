@@ -20,17 +20,6 @@ pub(super) struct Names {
 impl Names {
     pub(super) fn of(reference: &ImageReference) -> Self {
         let typed = reference.to_string();
-        let mark = if reference.digest().is_some() {
-            '@'
-        } else {
-            ':'
-        };
-        let wanted = reference.wanted();
-        let mut full = Vec::new();
-        if let Some(short) = reference.short_name() {
-            full.push(format!("localhost/{short}{mark}{wanted}"));
-        }
-        full.push(reference.canonical());
         let digits = typed.strip_prefix("sha256:").unwrap_or(&typed);
         let hex = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
         let is_id = (SHORTEST_ID..=64).contains(&digits.len()) && digits.bytes().all(hex);
@@ -43,9 +32,16 @@ impl Names {
                 }
                 _ => typed.clone(),
             },
-            full,
+            full: reference.local_names(),
             id: is_id.then(|| digits.to_owned()),
         }
+    }
+
+    /// The full name by which an image of this rank was found; one that was found by its id is
+    /// called as a registry would call it.
+    pub(super) fn of_rank(&self, rank: usize) -> String {
+        let name = self.full.get(rank).or(self.full.last());
+        name.cloned().unwrap_or_default()
     }
 
     /// How well an image fits, best first: by one of its names, by one of its digests in one of

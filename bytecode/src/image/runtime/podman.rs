@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use model::{Digest, Holder, Runtime};
+use model::{Holder, Runtime};
 
 use super::{
     Asked, Content, Located, RuntimeError,
@@ -42,15 +42,22 @@ pub(super) fn socket(user: &User) -> PathBuf {
     dir.join("podman/podman.sock")
 }
 
-/// The image that a name means, of a service. Its Docker-like calls complete short names with
-/// `docker.io`, so it is asked for full names only.
+/// The image that a name means, of a service, and how well it fits. Its Docker-like calls complete
+/// short names with `docker.io`, so it is asked for full names only; and they take names for digests
+/// that are of another repository, so it is looked at what it found.
 pub(super) fn find_at(
     engine: &Engine,
     names: &Names,
-) -> Result<Option<engine::Image>, RuntimeError> {
+) -> Result<Option<(usize, engine::Image)>, RuntimeError> {
     for name in names.full.iter().chain(&names.id) {
-        if let Some(known) = engine.inspect(name)? {
-            return Ok(Some(known));
+        let Some(found) = engine.inspect(name)? else {
+            continue;
+        };
+        let digests = found.names.iter();
+        let digests = digests.filter_map(|name| Some(name.split_once('@')?.1));
+        let digests: Vec<&str> = digests.collect();
+        if let Some(rank) = names.rank(&found.names, &digests, &[&found.id.hex()]) {
+            return Ok(Some((rank, found)));
         }
     }
     Ok(None)
@@ -62,7 +69,11 @@ pub(super) fn find(user: &User, names: &Names, asked: &mut Asked<'_>) -> Option<
     let at_socket = holder(&path, user);
     let engine = Engine::new(&path);
     match find_at(&engine, names) {
-        Ok(found) => return found.map(|known| Located::engine(at_socket, engine, known)),
+        Ok(found) => {
+            let located =
+                |(rank, known)| Located::engine(at_socket, names.of_rank(rank), engine, known);
+            return found.map(located);
+        }
         // Nobody listens: that is how Podman is used most.
         Err(RuntimeError::Unreachable { source }) if is_silent(&source) => {}
         Err(error) => asked.skip(&at_socket, &error),
@@ -78,8 +89,9 @@ pub(super) fn find(user: &User, names: &Names, asked: &mut Asked<'_>) -> Option<
     };
     let holder = holder(storage.root(), user);
     match storage.find(names) {
-        Ok(found) => found.map(|stored| Located {
+        Ok(found) => found.map(|(rank, stored)| Located {
             holder,
+            name: names.of_rank(rank),
             digest: stored.id,
             content: Content::Storage(stored, command),
         }),
@@ -93,8 +105,9 @@ pub(super) fn find(user: &User, names: &Names, asked: &mut Asked<'_>) -> Option<
 fn find_by(command: Podman, user: &User, names: &Names, asked: &mut Asked<'_>) -> Option<Located> {
     let holder = holder(Path::new("podman"), user);
     match command.inspect(names) {
-        Ok(found) => found.map(|digest: Digest| Located {
+        Ok(found) => found.map(|(rank, digest)| Located {
             holder,
+            name: names.of_rank(rank),
             digest,
             content: Content::Command(command),
         }),

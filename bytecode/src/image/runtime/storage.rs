@@ -153,8 +153,8 @@ impl Storage {
             .collect())
     }
 
-    /// The image that a name means.
-    pub(super) fn find(&self, names: &Names) -> Result<Option<Stored>, RuntimeError> {
+    /// The image that a name means, and how well it fits.
+    pub(super) fn find(&self, names: &Names) -> Result<Option<(usize, Stored)>, RuntimeError> {
         let mut best: Option<(usize, Stored)> = None;
         for (image, root, driver) in self.images()? {
             let manifests = image.big_data_digests.iter();
@@ -168,7 +168,7 @@ impl Storage {
                 best = stored(image, root, driver).map(|image| (rank, image));
             }
         }
-        Ok(best.map(|(_, image)| image))
+        Ok(best)
     }
 
     fn images(&self) -> Result<Vec<(Image, PathBuf, &'static str)>, RuntimeError> {

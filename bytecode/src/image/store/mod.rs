@@ -17,8 +17,8 @@ mod lock;
 mod remove;
 
 use std::{
-    fs::File,
-    io::{Read, Seek as _, Write as _},
+    fs::{self, File},
+    io::{self, Read, Seek as _, Write as _},
     path::{Path, PathBuf},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
@@ -104,6 +104,8 @@ struct Ref {
 /// What a name stands for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Named {
+    /// In full.
+    pub(crate) name: String,
     pub(crate) entry: Entry,
     /// The runtime that it came from.
     pub(crate) holder: Option<Holder>,
@@ -139,30 +141,44 @@ impl Store {
         if !files::is_safe(&self.root)? {
             return Ok(None);
         }
-        let name = reference.canonical();
         if let Some(digest) = reference.digest()
             && let Some(entry) = self.entry(digest)?
         {
-            let holder = None;
-            return Ok(Some(Named { entry, holder }));
+            let (name, holder) = (reference.canonical(), None);
+            return Ok(Some(Named {
+                name,
+                entry,
+                holder,
+            }));
         }
-        let path = self.ref_path(&name);
-        let (digest, holder) = match Self::read_ref(&path)? {
-            Some(found) if found.reference == name => (found.digest, found.holder),
-            Some(_) => {
-                let why = "speaks of another name";
-                return Err(ImageError::Damaged { path, why });
+        for name in reference.local_names() {
+            let path = self.ref_path(&name);
+            let (digest, holder) = match Self::read_ref(&path)? {
+                Some(found) if found.reference == name => (found.digest, found.holder),
+                Some(_) => {
+                    let why = "speaks of another name";
+                    return Err(ImageError::Damaged { path, why });
+                }
+                None => continue,
+            };
+            match self.entry(digest)? {
+                Some(entry) => {
+                    return Ok(Some(Named {
+                        name,
+                        entry,
+                        holder,
+                    }));
+                }
+                None if reference.digest() == Some(digest) => {}
+                None => {
+                    return Err(ImageError::Damaged {
+                        path: self.entry_path(digest),
+                        why: "is missing",
+                    });
+                }
             }
-            None => return Ok(None),
-        };
-        match self.entry(digest)? {
-            Some(entry) => Ok(Some(Named { entry, holder })),
-            None if reference.digest() == Some(digest) => Ok(None),
-            None => Err(ImageError::Damaged {
-                path: self.entry_path(digest),
-                why: "is missing",
-            }),
         }
+        Ok(None)
     }
 
     /// What the index or manifest of that digest means.
@@ -315,6 +331,32 @@ impl Writer<'_> {
             return Ok(());
         }
         self.write_document(&path, &document)
+    }
+
+    /// Says what a name stands for, and which of the full names that it may mean it is now.
+    pub(crate) fn put_name(
+        &self,
+        reference: &ImageReference,
+        name: &str,
+        digest: Digest,
+        holder: Option<&Holder>,
+    ) -> Result<(), ImageError> {
+        self.put_ref(name, digest, holder)?;
+        // One that comes before it would hide it.
+        for other in reference
+            .local_names()
+            .iter()
+            .take_while(|other| *other != name)
+        {
+            let path = self.store.ref_path(other);
+            match fs::remove_file(&path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    return Err(files::error("remove", &path)(error));
+                }
+                _ => {}
+            }
+        }
+        Ok(())
     }
 
     fn write_document(&self, path: &Path, document: &impl Serialize) -> Result<(), ImageError> {

@@ -104,10 +104,11 @@ impl Store {
         let (refs, entries) = (self.refs()?, self.entries()?);
         let (gone, digest): (Vec<_>, _) = match target {
             Target::Name(name) => {
-                let canonical = name.canonical();
+                let mut names = name.local_names();
+                names.retain(|name| refs.iter().any(|(_, found)| found.reference == *name));
                 let (named, others): (Vec<_>, Vec<_>) = refs
                     .into_iter()
-                    .partition(|(_, found)| found.reference == canonical);
+                    .partition(|(_, found)| Some(&found.reference) == names.first());
                 let digest = match named.first() {
                     Some((_, found)) => found.digest,
                     None => name.digest().ok_or(ImageError::NotListed)?,

@@ -36,8 +36,9 @@ fn add(store: &Store, reference: &str, content: &str) -> Entry {
 }
 
 /// What a name stands for that a registry gave a meaning.
-fn named(entry: &Entry) -> Named {
+fn named(name: &str, entry: &Entry) -> Named {
     Named {
+        name: name.to_owned(),
         entry: entry.clone(),
         holder: None,
     }
@@ -78,10 +79,16 @@ fn what_is_put_in_comes_out() {
     assert_eq!(store.find(&name("q.io/a")).unwrap(), None);
     assert!(!store.root.exists(), "reading makes nothing");
     let entry = add(&store, "q.io/a:v1", "1");
-    assert_eq!(store.find(&name("q.io/a:v1")).unwrap(), Some(named(&entry)));
+    assert_eq!(
+        store.find(&name("q.io/a:v1")).unwrap(),
+        Some(named("q.io/a:v1", &entry))
+    );
     assert_eq!(store.find(&name("q.io/a:v2")).unwrap(), None);
     let by_digest = format!("q.io/a@{}", entry.digest);
-    assert_eq!(store.find(&name(&by_digest)).unwrap(), Some(named(&entry)));
+    assert_eq!(
+        store.find(&name(&by_digest)).unwrap(),
+        Some(named(&by_digest, &entry))
+    );
     assert_eq!(store.blob(entry.object, 100).unwrap(), b"object 1");
     store.verify_all(&entry).unwrap();
     let mode = fs::metadata(&store.root).unwrap().permissions().mode();
@@ -307,6 +314,36 @@ fn blobs_that_images_share_stay_for_the_other() {
     drop(writer);
     store.remove(&Target::Digest(first.digest)).unwrap();
     store.verify_all(&second).unwrap();
+}
+
+/// A short name means what was built here before what Docker Hub has, until it is said again
+/// what it means.
+#[test]
+fn a_short_name_means_one_image() {
+    let (_dir, store) = scratch();
+    let short = name("x:dev");
+    let [local, hub] = ["localhost/x:dev", "docker.io/library/x:dev"];
+    let built = add(&store, local, "1");
+    let pulled = add(&store, hub, "2");
+    let means = |typed: &str| {
+        store
+            .find(&name(typed))
+            .unwrap()
+            .map(|named| named.entry.digest)
+    };
+    assert_eq!(means("x:dev"), Some(built.digest));
+    assert_eq!(means(hub), Some(pulled.digest));
+    let writer = store.writer().unwrap();
+    writer.put_name(&short, hub, pulled.digest, None).unwrap();
+    assert_eq!(means("x:dev"), Some(pulled.digest));
+    assert_eq!(means(local), None);
+    writer.put_name(&short, local, built.digest, None).unwrap();
+    assert_eq!(means("x:dev"), Some(built.digest));
+    assert_eq!(means(hub), Some(pulled.digest));
+    drop(writer);
+    store.remove(&Target::Name(&short)).unwrap();
+    assert_eq!(means("x:dev"), Some(pulled.digest));
+    assert_eq!(means(local), None);
 }
 
 #[test]

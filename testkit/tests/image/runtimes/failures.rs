@@ -14,7 +14,7 @@ use testkit::{
     servers::{Containerd, Dockerd, Options, Podman, Registry},
 };
 
-use super::{Runtime, command, context, pull, pulled};
+use super::{Runtime, command, pull, pulled};
 use crate::support::{layout, stored, under};
 
 /// A configuration that names these sockets.
@@ -87,7 +87,7 @@ fn a_socket_whose_queue_is_full() {
     // std asks for a queue of 128 or more: as many wait here, and the next one is kept waiting.
     let mut waiting = Vec::new();
     loop {
-        let socket = rustix_connect(&path);
+        let socket = connect_at_once(&path);
         match socket {
             Some(socket) => waiting.push(socket),
             None => break,
@@ -100,7 +100,7 @@ fn a_socket_whose_queue_is_full() {
 }
 
 /// A connection that is there at once, or none.
-fn rustix_connect(path: &Path) -> Option<std::os::fd::OwnedFd> {
+fn connect_at_once(path: &Path) -> Option<std::os::fd::OwnedFd> {
     use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, socket};
     use std::os::fd::AsRawFd as _;
     let socket = socket(
@@ -214,7 +214,7 @@ fn hostile_images(sandbox: &Sandbox, runtime: &Runtime, build: impl Fn(&str, &Pa
     }
     fs::write(fresh(), &noise).unwrap();
     build("hostile:noise", &dir);
-    refused(sandbox, runtime, "hostile:noise", &["object file"]);
+    refused(sandbox, runtime, "hostile:noise", &["not an ELF file"]);
     sandbox.config("[registry]\nmax_layer_size = 1000000\nmax_object_size = 1000000\n");
     refused(
         sandbox,
@@ -340,5 +340,4 @@ fn storage_that_has_been_tampered_with() {
     fs::remove_file(path).unwrap();
     fs::write(path, &good).unwrap();
     assert_eq!(pulled(&sandbox, &[&runtime], "x:dev")["from"], "podman");
-    let _ = context;
 }

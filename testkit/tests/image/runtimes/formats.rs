@@ -7,7 +7,6 @@ use testkit::{
     Sandbox, example, object,
     oci::{self, Image, write_layout},
     servers::{Containerd, Podman},
-    tool,
 };
 
 use super::{Runtime, pull, pulled};
@@ -124,5 +123,4 @@ fn compressed_layers_in_podmans_storage() {
     assert_eq!(answer["digest"], id);
     assert_eq!(answer["image"]["file"], "xdp_counter.bpf.o");
     pull(&sandbox, &[&podman], "unpacked:1", &["-p", "Never"]).fails(1, &["neither"]);
-    let _ = tool;
 }

@@ -5,7 +5,7 @@ use testkit::{
     servers::{Containerd, Dockerd, Options, Podman, Registry},
 };
 
-use super::{Runtime, pull, pulled};
+use super::{Runtime, forget, pull, pulled};
 use crate::support::layout;
 
 /// All of these names mean one image, and none of those means any.
@@ -15,6 +15,7 @@ fn mean(sandbox: &Sandbox, runtime: &Runtime, digest: &str, names: &[&str], othe
         assert_eq!(answer["digest"], digest, "{name}");
         assert_eq!(answer["image_url"], *name);
     }
+    forget(sandbox);
     for name in others {
         let refused = pull(sandbox, &[runtime], name, &["-p", "Never"]);
         refused.fails(1, &[name, "neither the image store"]);
