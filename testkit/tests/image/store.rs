@@ -324,7 +324,7 @@ fn a_killed_pull_holds_up_nobody() {
 fn a_cleaning_in_the_middle_of_a_pull() {
     let sandbox = Sandbox::new();
     let veth = sandbox.veth();
-    for _ in 0..10 {
+    for _ in 0..3 {
         let (_registry, gate, url) = held(&sandbox);
         let load = [
             "load", "image", "-o", "id", "-i", &url, "xdp", "-i", &veth.name,
