@@ -541,10 +541,9 @@ impl ImageError {
     /// What the user can do about it, where something can be said: one lowercase line.
     pub fn hint(&self) -> Option<String> {
         Some(match self {
-            Self::GaveUp { source, .. } => return source.hint(),
             Self::NotStored => "bpfman image pull fetches it".to_owned(),
             Self::Held { source, .. } => return source.hint(),
-            Self::Nowhere { source, .. } => return source.hint(),
+            Self::GaveUp { source, .. } | Self::Nowhere { source, .. } => return source.hint(),
             Self::Runtime {
                 source: RuntimeError::Timeout { .. },
             } => "is the runtime overloaded? its own command line shows it".to_owned(),

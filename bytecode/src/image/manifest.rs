@@ -220,7 +220,7 @@ fn digest(text: &str, what: &'static str) -> Result<Digest, ImageError> {
 }
 
 /// The architecture of this host, in Go's words.
-fn host_arch() -> Arch {
+pub(super) fn host_arch() -> Arch {
     // The rest has the same name in Go, or one that oci-spec knows.
     match std::env::consts::ARCH {
         "x86" => Arch::i386,

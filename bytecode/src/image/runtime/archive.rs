@@ -40,10 +40,9 @@ struct Image {
     layers: Vec<String>,
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "what map_err passes")]
 fn damaged(source: io::Error) -> ImageError {
-    ImageError::Archive {
-        why: source.to_string(),
-    }
+    wrong(source.to_string())
 }
 
 fn wrong(why: impl Into<String>) -> ImageError {
@@ -170,3 +169,6 @@ impl Archive {
 fn blob_path(digest: Digest) -> String {
     format!("blobs/sha256/{}", digest.hex())
 }
+
+#[cfg(test)]
+mod tests;

@@ -89,12 +89,11 @@ fn context(user: &User) -> Result<Option<PathBuf>, RuntimeError> {
     let Some(folder) = folder.or_else(|| Some(user.home.as_ref()?.join(".docker"))) else {
         return Ok(None);
     };
-    let name = match user.var("DOCKER_CONTEXT") {
-        Some(name) => name.to_string_lossy().into_owned(),
-        None => {
-            let config: Option<Config> = read(&folder.join("config.json"), user)?;
-            config.map_or_else(String::new, |config| config.current_context)
-        }
+    let name = if let Some(name) = user.var("DOCKER_CONTEXT") {
+        name.to_string_lossy().into_owned()
+    } else {
+        let config: Option<Config> = read(&folder.join("config.json"), user)?;
+        config.map_or_else(String::new, |config| config.current_context)
     };
     if name.is_empty() || name == "default" {
         return Ok(None);

@@ -102,15 +102,13 @@ impl Asked<'_> {
     }
 
     fn list_podman(&mut self, limits: Limits) -> Vec<HeldImage> {
-        let Some(named) = self.named_podman() else {
-            let users = User::all();
-            let mut lists = users
-                .iter()
-                .map(|user| self.list_podman_of(user, limits))
-                .collect::<Vec<_>>();
-            return lists.drain(..).flatten().collect();
+        let Some(address) = podman::address(self.settings.podman_socket.as_ref()) else {
+            let users = User::all().into_iter();
+            return users
+                .flat_map(|user| self.list_podman_of(&user, limits))
+                .collect();
         };
-        let Some((holder, engine)) = named else {
+        let Some((holder, engine)) = self.podman_at(address) else {
             return Vec::new();
         };
         of_engine(&holder, &engine).unwrap_or_else(|error| {

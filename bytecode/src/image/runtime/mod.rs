@@ -53,7 +53,7 @@ const ANSWER: Duration = Duration::from_secs(5);
 const SILENCE: Duration = Duration::from_secs(30);
 
 /// How long that may take in all.
-const EXPORT: Duration = Duration::from_secs(120);
+const EXPORT: Duration = Duration::from_mins(2);
 
 /// The largest answer that is no image, in bytes.
 const MAX_ANSWER: u64 = 16 << 20;
@@ -260,34 +260,27 @@ impl<'a> Asked<'a> {
         engines
     }
 
-    /// The one service of Podman that somebody named; None where nobody did.
-    fn named_podman(&mut self) -> Option<Option<(Holder, Engine)>> {
-        let named = podman::named(self.settings.podman_socket.as_ref())?;
-        let holder = |at: PathBuf| Holder {
+    /// The service of Podman at an address that somebody named.
+    fn podman_at(&mut self, address: Result<PathBuf, RuntimeError>) -> Option<(Holder, Engine)> {
+        let mut holder = Holder {
             runtime: Runtime::Podman,
-            at,
+            at: "podman".into(),
             user: None,
             namespace: None,
         };
-        Some(match named {
-            Ok(path) => {
-                let engine = Engine::new(&path);
-                Some((holder(path), engine))
-            }
-            Err(error) => {
-                self.skip(&holder("podman".into()), &error);
-                None
-            }
-        })
+        let path = address.map_err(|error| self.skip(&holder, &error)).ok()?;
+        let engine = Engine::new(&path);
+        holder.at = path;
+        Some((holder, engine))
     }
 
     fn find_in_podman(&mut self, names: &Names) -> Option<Located> {
-        let Some(named) = self.named_podman() else {
+        let Some(address) = podman::address(self.settings.podman_socket.as_ref()) else {
             let users = User::all().into_iter();
             let mut found = users.filter_map(|user| podman::find(&user, names, self));
             return found.next();
         };
-        let (holder, engine) = named?;
+        let (holder, engine) = self.podman_at(address)?;
         match podman::find_at(&engine, names) {
             Ok(found) => found
                 .map(|(rank, known)| Located::engine(holder, names.of_rank(rank), engine, known)),

@@ -27,8 +27,8 @@ fn holder(at: &Path, user: &User) -> Holder {
     }
 }
 
-/// A socket that is named, and then nothing else counts.
-pub(super) fn named(configured: Option<&PathBuf>) -> Option<Result<PathBuf, RuntimeError>> {
+/// A socket that somebody names, and then nothing else counts.
+pub(super) fn address(configured: Option<&PathBuf>) -> Option<Result<PathBuf, RuntimeError>> {
     match (configured, var("CONTAINER_HOST")) {
         (Some(path), _) => Some(Ok(path.clone())),
         (None, Some(host)) => Some(super::address(&host)),

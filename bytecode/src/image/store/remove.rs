@@ -104,17 +104,17 @@ impl Store {
         let (refs, entries) = (self.refs()?, self.entries()?);
         let (gone, digest): (Vec<_>, _) = match target {
             Target::Name(name) => {
-                let mut names = name.local_names();
-                names.retain(|name| refs.iter().any(|(_, found)| found.reference == *name));
-                let (named, others): (Vec<_>, Vec<_>) = refs
+                let mut meant = name.local_names();
+                meant.retain(|name| refs.iter().any(|(_, found)| found.reference == *name));
+                let (gone, others): (Vec<_>, Vec<_>) = refs
                     .into_iter()
-                    .partition(|(_, found)| Some(&found.reference) == names.first());
-                let digest = match named.first() {
+                    .partition(|(_, found)| Some(&found.reference) == meant.first());
+                let digest = match gone.first() {
                     Some((_, found)) => found.digest,
                     None => name.digest().ok_or(ImageError::NotListed)?,
                 };
                 let is_last = others.iter().all(|(_, other)| other.digest != digest);
-                (named, is_last.then_some(digest))
+                (gone, is_last.then_some(digest))
             }
             Target::Digest(digest) => {
                 let all = refs

@@ -273,7 +273,7 @@ fn hostile_images_of_podmans_storage() {
     let sandbox = Sandbox::new();
     let runtime = Runtime::Storage(Podman::new(&sandbox));
     hostile_images(&sandbox, &runtime, |tag, dir| {
-        with_podman(&runtime, tag, dir)
+        with_podman(&runtime, tag, dir);
     });
 }
 
@@ -282,7 +282,7 @@ fn hostile_images_of_podmans_service() {
     let sandbox = Sandbox::new();
     let runtime = Runtime::service(&sandbox);
     hostile_images(&sandbox, &runtime, |tag, dir| {
-        with_podman(&runtime, tag, dir)
+        with_podman(&runtime, tag, dir);
     });
 }
 

@@ -15,9 +15,9 @@ fn home(sandbox: &Sandbox) -> PathBuf {
     let run = home.join("run");
     fs::create_dir_all(&run).unwrap();
     let etc = sandbox.own_etc();
-    let mut passwd = fs::read_to_string(etc.join("passwd")).unwrap();
-    passwd.push_str(&format!("ann:x:{UID}:{UID}::{}:/bin/sh\n", home.display()));
-    fs::write(etc.join("passwd"), passwd).unwrap();
+    let passwd = fs::read_to_string(etc.join("passwd")).unwrap();
+    let ann = format!("ann:x:{UID}:{UID}::{}:/bin/sh\n", home.display());
+    fs::write(etc.join("passwd"), passwd + &ann).unwrap();
     for path in [&home, &run] {
         chown(path, Some(UID), Some(UID)).unwrap();
     }
