@@ -81,7 +81,7 @@ fn bpfman_rows(state: &BpfmanState) -> Vec<Row> {
             if let Some(found) = &state.provenance {
                 rows.extend([
                     row("Image From", &from(found)),
-                    row("Image ID", &found.digest),
+                    row("Image Digest", &found.digest),
                 ]);
             }
         }

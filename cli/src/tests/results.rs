@@ -6,8 +6,9 @@ use std::{
 
 use chrono::FixedOffset;
 use model::{
-    Attach, BpfmanState, Direction, KernelState, Kind, MapId, NetAttach, ProceedOn, ProgramId,
-    ProgramView, Source, Summary, Tracepoint,
+    Attach, BpfmanState, Digest, Direction, Holder, ImageOrigin, KernelState, Kind, MapId,
+    NetAttach, ProceedOn, ProgramId, ProgramView, Provenance, PullPolicy, Runtime, Source, Summary,
+    Tracepoint,
 };
 
 use crate::output::{Format, list_text, program_text, write_all};
@@ -219,6 +220,44 @@ fn json() {
 #[test]
 fn yaml() {
     insta::assert_snapshot!(all(Format::Yaml));
+}
+
+/// Where an image was found, in all the words there are for it.
+#[test]
+fn programs_of_images() {
+    let holder = |runtime| Holder {
+        runtime,
+        at: "/run/c.sock".into(),
+        user: None,
+        namespace: Some("k8s.io".into()),
+    };
+    let attach = Attach::Fentry {
+        fn_name: "do_unlinkat".to_owned(),
+    };
+    let mut program = view(attach, None);
+    let texts = [
+        (ImageOrigin::Registry, None),
+        (ImageOrigin::Store, Some(holder(Runtime::Containerd))),
+        (ImageOrigin::Containerd, Some(holder(Runtime::Containerd))),
+    ]
+    .map(|(from, holder)| {
+        if let Some(state) = &mut program.bpfman {
+            state.source = Source::Image {
+                url: "x:dev".parse().unwrap(),
+                pull_policy: PullPolicy::IfNotPresent,
+            };
+            state.provenance = Some(Provenance {
+                from,
+                digest: Digest::new([9; 32]),
+                holder,
+            });
+        }
+        let text = program_text(&program, Format::Table, &zone()).unwrap();
+        let lines = text.lines().skip(3).take(4);
+        lines.collect::<Vec<_>>().join("\n")
+    });
+    insta::assert_snapshot!(texts.join("\n\n"));
+    insta::assert_snapshot!(program_text(&program, Format::Json, &zone()).unwrap());
 }
 
 #[test]

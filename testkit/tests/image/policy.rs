@@ -121,7 +121,10 @@ fn never_touches_no_socket_of_the_network() {
         let strace: Vec<&str> = strace.split(' ').collect();
         let output = Output::of(&mut under(&strace, &sandbox.command(args)));
         let trace = fs::read_to_string("/run/test/trace").unwrap();
-        let lines = trace.lines().filter(|line| line.contains("socket("));
+        // Those of runtimes lead to nowhere but this machine.
+        let lines = trace
+            .lines()
+            .filter(|line| line.contains("socket(") && !line.contains("AF_UNIX"));
         let lines: Vec<String> = lines.map(ToOwned::to_owned).collect();
         (output, lines)
     };

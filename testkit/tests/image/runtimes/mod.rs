@@ -1,5 +1,6 @@
 //! Images straight from Docker, Podman and containerd, with the real ones.
 
+mod bench;
 mod failures;
 mod formats;
 mod lookup;

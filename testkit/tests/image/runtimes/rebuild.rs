@@ -22,7 +22,10 @@ fn runs_what_was_just_built(sandbox: &Sandbox, runtime: &Runtime) {
     assert_eq!(source["from"], runtime.name());
     assert_eq!(served(source), by(runtime));
     let shown = sandbox.get(id(&first));
-    assert_eq!(shown.bpfman("Image ID"), source["digest"].as_str().unwrap());
+    assert_eq!(
+        shown.bpfman("Image Digest"),
+        source["digest"].as_str().unwrap()
+    );
     assert!(shown.bpfman("Image From").starts_with(runtime.name()));
     sandbox.unload(id(&first));
 
