@@ -208,13 +208,15 @@ impl Images {
         let Named {
             name,
             entry,
-            holder,
+            mut holder,
         } = named;
-        if let Some(holder) = &holder
-            && let Some(located) = asked.find_in(holder.runtime, request.reference)
-            && located.digest != entry.digest
+        if let Some(before) = &holder
+            && let Some(located) = asked.find_in(before.runtime, request.reference)
         {
-            return self.taken(request, located, read).map(Some);
+            if located.digest != entry.digest {
+                return self.taken(request, located, read).map(Some);
+            }
+            holder = Some(located.holder);
         }
         let provenance = Provenance {
             from: ImageOrigin::Store,

@@ -32,8 +32,7 @@ impl Podman {
         Self { user }
     }
 
-    /// What an image is called by, and how well it fits; None where Podman does not have it, or is
-    /// not there.
+    /// What an image is called by, and how well it fits; None where Podman does not have it.
     pub(super) fn inspect(&self, names: &Names) -> Result<Option<(usize, Digest)>, RuntimeError> {
         for (rank, name) in names.full.iter().chain(&names.id).enumerate() {
             let args = ["image", "inspect", "--format", "{{.Id}}", name];
@@ -43,7 +42,6 @@ impl Podman {
                 (text.len() as u64) < MAX_ANSWER
             }) {
                 Ok(status) => status,
-                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
                 Err(error) => return Err(RuntimeError::of_io(error, "inspect", INSPECT)),
             };
             match status {

@@ -82,28 +82,29 @@ pub(super) fn find(user: &User, names: &Names, asked: &mut Asked<'_>) -> Option<
     let storage = match Storage::of(user) {
         Ok(Some(storage)) => storage,
         Ok(None) => return None,
-        Err(error) => {
-            log::debug!("podman's storage: {}", error.in_full());
-            return find_by(command, user, names, asked);
-        }
+        Err(error) => return find_by(command, user, names, &error, asked),
     };
-    let holder = holder(storage.root(), user);
     match storage.find(names) {
         Ok(found) => found.map(|(rank, stored)| Located {
-            holder,
+            holder: holder(storage.root(), user),
             name: names.of_rank(rank),
             digest: stored.id,
             content: Content::Storage(stored, command),
         }),
-        Err(error) => {
-            log::debug!("podman's storage: {}", error.in_full());
-            find_by(command, user, names, asked)
-        }
+        Err(error) => find_by(command, user, names, &error, asked),
     }
 }
 
-fn find_by(command: Podman, user: &User, names: &Names, asked: &mut Asked<'_>) -> Option<Located> {
+/// The image that a name means, by the command, because the storage cannot be read.
+fn find_by(
+    command: Podman,
+    user: &User,
+    names: &Names,
+    why: &RuntimeError,
+    asked: &mut Asked<'_>,
+) -> Option<Located> {
     let holder = holder(Path::new("podman"), user);
+    log::debug!("{holder}: {}", why.in_full());
     match command.inspect(names) {
         Ok(found) => found.map(|(rank, digest)| Located {
             holder,
@@ -111,6 +112,10 @@ fn find_by(command: Podman, user: &User, names: &Names, asked: &mut Asked<'_>) -
             digest,
             content: Content::Command(command),
         }),
+        Err(RuntimeError::Unreachable { source }) if is_silent(&source) => {
+            asked.skip(&holder, why);
+            None
+        }
         Err(error) => {
             asked.skip(&holder, &error);
             None

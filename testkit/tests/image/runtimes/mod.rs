@@ -5,6 +5,7 @@ mod failures;
 mod formats;
 mod lookup;
 mod names;
+mod places;
 mod rebuild;
 mod users;
 
