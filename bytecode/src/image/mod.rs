@@ -10,6 +10,7 @@
 mod credentials;
 mod digest;
 mod error;
+mod hint;
 mod keep;
 mod labels;
 mod layer;

@@ -54,10 +54,8 @@ fn the_usual_sockets() {
     let sandbox = Sandbox::new();
     let docker = Dockerd::start(&sandbox);
     let containerd = Containerd::start(&sandbox);
-    let (podman, service) = match Runtime::service(&sandbox) {
-        Runtime::Service(podman, service) => (podman, service),
-        _ => unreachable!(),
-    };
+    let podman = Podman::new(&sandbox);
+    let service = podman.serve();
     for (socket, usual) in [
         (docker.socket(), "/run/docker.sock"),
         (service.socket().to_owned(), "/run/podman/podman.sock"),
