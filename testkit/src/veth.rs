@@ -91,6 +91,15 @@ impl Veth {
         self.exchange(&self.near, &self.far, packets)
     }
 
+    /// How many packets the peer could not hand over because the near interface's queue was full:
+    /// no program there can have seen them. The kernel counts them (`veth_xmit`,
+    /// drivers/net/veth.c).
+    pub fn refused(&self) -> u64 {
+        let words = ["-n", &self.netns, "-s", "-j", "link", "show", "dev"];
+        let link = json("ip", &[&words[..], &[&self.peer]].concat());
+        link[0]["stats64"]["tx"]["dropped"].as_u64().unwrap()
+    }
+
     /// The socket behind the near interface, and the one at the peer.
     pub fn sockets(&self) -> (&UdpSocket, &UdpSocket) {
         (&self.near, &self.far)

@@ -63,6 +63,7 @@ fn under_traffic(veth: &Veth, inbound: bool, work: impl FnOnce()) -> (u64, u64) 
 fn none_bypasses(swaps: u32, veth: &Veth, inbound: bool, loads: [&Load; 2], sandbox: &Sandbox) {
     let [taker, other] = loads;
     let taker = sandbox.load(&taker.clone().priority(500));
+    let refused = veth.refused();
     let (sent, arrived) = under_traffic(veth, inbound, || {
         for swap in 0..swaps / 2 {
             let priority = if swap % 2 == 0 { 100 } else { 900 };
@@ -73,7 +74,9 @@ fn none_bypasses(swaps: u32, veth: &Veth, inbound: bool, loads: [&Load; 2], sand
     eprintln!("{sent} packets over {swaps} swaps");
     assert!(sent > u64::from(swaps));
     assert_eq!(arrived, 0, "of {sent} packets so many passed by");
-    assert_eq!(sandbox.count(taker, "counter"), sent);
+    // On a busy machine the queue of an interface fills up.
+    let refused = veth.refused() - refused;
+    assert_eq!(sandbox.count(taker, "counter") + refused, sent);
 }
 
 #[test]
