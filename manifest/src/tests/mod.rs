@@ -1,0 +1,1 @@
+//! Reading, expanding and planning, without a kernel.
