@@ -11,6 +11,7 @@ mod load;
 mod pending;
 mod plan;
 mod recover;
+mod replace;
 mod request;
 mod session;
 mod state;
@@ -55,6 +56,17 @@ impl Manager {
     /// was fetched for it stays in the store. `progress` hears of a download.
     pub fn load(&self, request: &LoadRequest, progress: &Progress<'_>) -> Result<ProgramView> {
         load::load(self, request, progress).map_err(Error::or_privilege)
+    }
+
+    /// Loads and attaches a program in the place of another one: no packet and no event misses
+    /// both. On failure everything is as it was before.
+    pub fn replace(
+        &self,
+        old: ProgramId,
+        request: &LoadRequest,
+        progress: &Progress<'_>,
+    ) -> Result<ProgramView> {
+        replace::replace(self, old, request, progress).map_err(Error::or_privilege)
     }
 
     /// Detaches and unloads programs of ours. All are tried; those that failed are answered with
