@@ -10,7 +10,18 @@ use clap::{
 use manager::{Manager, Options};
 
 use crate::{
-    commands::{get::Get, image::Image, list::List, load::Load, unload::Unload},
+    commands::{
+        completions::{Complete, Completions},
+        get::Get,
+        image::Image,
+        list::List,
+        load::Load,
+        manifest::{
+            apply::Apply, delete::Delete, diff::Diff, export::Export, watch::WatchArgs,
+        },
+        manpages::Manpages,
+        unload::Unload,
+    },
     parse,
     report::Failure,
     words,
@@ -103,6 +114,15 @@ pub(crate) enum Command {
     List(List),
     Get(Get),
     Image(Image),
+    Apply(Apply),
+    Diff(Diff),
+    Delete(Delete),
+    Export(Export),
+    Watch(WatchArgs),
+    Completions(Completions),
+    Manpages(Manpages),
+    #[command(name = "__complete", hide = true)]
+    Complete(Complete),
 }
 
 impl Globals {

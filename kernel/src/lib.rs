@@ -32,7 +32,7 @@ pub use info::{Glance, KernelProgram, ProgramIds, glance, program, program_alive
 pub use link::{attach, open_event};
 pub use load::{Loaded, LoadedMap, Role, Spec, Value, is_constant, load};
 pub use netlink::{Filter, LinkEvents, XdpMode};
-pub use netns::{NetNs, default_interface};
+pub use netns::{NetNs, default_interface, interfaces};
 pub use pins::{PinTree, libxdp_root, map_pin_name};
 pub use probe_error::ProbeError;
 pub use tcx::{Order, detach_tcx};

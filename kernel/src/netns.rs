@@ -147,19 +147,20 @@ impl NetNs {
     }
 
     fn similar_interface(&self, iface: &str) -> Option<String> {
-        let table = self
-            .run(|| fs::read_to_string("/proc/thread-self/net/dev"))
-            .ok()?
-            .ok()?;
-        table
-            .lines()
-            .skip(2)
-            .filter_map(|line| line.split_once(':').map(|(name, _)| name.trim()))
-            .map(|name| (strsim::damerau_levenshtein(name, iface), name))
+        let names = self.run(interfaces).ok()?.into_iter();
+        names
+            .map(|name| (strsim::damerau_levenshtein(&name, iface), name))
             .filter(|(distance, _)| *distance <= 2)
             .min()
-            .map(|(_, name)| name.to_owned())
+            .map(|(_, name)| name)
     }
+}
+
+/// The interfaces of the calling thread's namespace.
+pub fn interfaces() -> Vec<String> {
+    let table = fs::read_to_string("/proc/thread-self/net/dev").unwrap_or_default();
+    let names = table.lines().skip(2).filter_map(|line| line.split_once(':'));
+    names.map(|(name, _)| name.trim().to_owned()).collect()
 }
 
 /// The interface of the default route of the calling thread's namespace: the one of the lowest

@@ -3,6 +3,7 @@
 //! The kernel is the database; what is written beside it only describes what is in it, and one
 //! rename commits a change.
 
+mod apply;
 mod chain;
 mod config;
 mod error;
@@ -18,11 +19,14 @@ mod state;
 mod undo;
 mod unload;
 mod view;
+mod watch;
 
+pub use apply::{Outcome, Target};
 pub use bytecode::image::{Event, ImageName, Progress};
 pub use error::{Error, ErrorKind, Result};
 pub use image::{Pruned, PullRequest};
 pub use request::{ListFilter, LoadRequest, Options};
+pub use watch::Watch;
 
 use std::path::PathBuf;
 
@@ -86,6 +90,11 @@ impl Manager {
         let pins = PinTree::at(self.root.bpffs());
         let get = || view::get(&view::read(&self.root)?, &pins, id);
         get().map_err(Error::or_privilege)
+    }
+
+    /// The interfaces of this network namespace, for those who type.
+    pub fn interfaces(&self) -> Vec<String> {
+        kernel::interfaces()
     }
 
     /// How registries are asked, by the configuration.

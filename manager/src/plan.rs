@@ -185,7 +185,7 @@ impl<'a> Plan<'a> {
 
 /// The object, and the program that is meant. What may take long, a download, happens here: before
 /// anything is locked.
-fn resolve(
+pub(crate) fn resolve(
     images: &Images,
     request: &LoadRequest,
     progress: &Progress<'_>,

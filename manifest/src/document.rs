@@ -20,6 +20,12 @@ pub struct Document {
 }
 
 impl Document {
+    /// Its kind and name.
+    pub fn name(&self) -> Option<(model::Kind, String)> {
+        let kind = crate::expand::kind_of(self)?;
+        Some((kind, self.written.metadata.name.value.clone()))
+    }
+
     /// Where it names itself.
     pub(crate) fn location(&self) -> Location {
         self.written.metadata.name.referenced

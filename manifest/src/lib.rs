@@ -25,5 +25,5 @@ pub use expand::{Host, expand};
 pub use export::export;
 pub use identity::{Identity, Of, kind_name};
 pub use plan::{Action, Difference, Owner, Step, Wish, deletion, needs_digest, plan};
-pub use read::{Set, read, read_text};
+pub use read::{Set, read, read_text, unite};
 pub use selector::Selector;

@@ -31,6 +31,17 @@ pub struct Set {
     pub errors: Vec<Error>,
 }
 
+/// Sets that are meant together. A name stands for one manifest in all of them.
+pub fn unite(sets: Vec<Set>) -> Set {
+    let mut all = Set::default();
+    for set in sets {
+        all.documents.extend(set.documents);
+        all.errors.extend(set.errors);
+    }
+    no_name_twice(&mut all);
+    all
+}
+
 /// Reads a file, or all `.yaml`, `.yml` and `.json` files of a folder in the order of their names.
 pub fn read(path: &Path) -> Set {
     let mut set = Set::default();
