@@ -57,7 +57,7 @@ impl Desired {
 /// Where in the manifests a program is spoken of.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Origin {
-    /// The file; `-` for standard input.
+    /// The file, or `standard input`.
     pub file: String,
     /// Counted from 1.
     pub line: u64,

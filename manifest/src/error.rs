@@ -8,7 +8,7 @@ use serde_saphyr::Location;
 #[derive(Debug, thiserror::Error)]
 #[error("{file}{at}: {what}")]
 pub struct Error {
-    /// The file; `-` for standard input.
+    /// The file, or `standard input`.
     pub file: String,
     /// Line and column.
     pub at: At,

@@ -77,7 +77,7 @@ pub fn read_text(text: &str, folder: &Path) -> Set {
         name: "-".to_owned(),
         ..Set::default()
     };
-    parse(text, "-", folder, &mut set);
+    parse(text, "standard input", folder, &mut set);
     no_name_twice(&mut set);
     set
 }
@@ -154,9 +154,13 @@ fn complaint(error: &serde_saphyr::Error) -> String {
     let place = error
         .location()
         .map(|at| format!(" at line {}, column {}", at.line(), at.column()));
-    match place {
+    let text = match place {
         Some(place) => text.replace(&place, ""),
         None => text,
+    };
+    match text.as_str() {
+        "invalid u32" | "invalid u64" => "a whole number from 0 on is needed here".to_owned(),
+        _ => text,
     }
 }
 
