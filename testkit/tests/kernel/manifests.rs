@@ -12,9 +12,12 @@ use crate::{
 /// XDP verdicts as `globaldata` writes them.
 pub(crate) const DROP: &str = "AQAAAA==";
 pub(crate) const PASS: &str = "AgAAAA==";
+const ABORTED: &str = "AAAAAA==";
 /// TC verdicts.
 const NEXT: &str = "/////w==";
 const SHOT: &str = "AgAAAA==";
+/// A redirection to nowhere, which takes the packet as well.
+const TAKEN: &str = "BwAAAA==";
 
 /// A manifest under construction.
 #[derive(Clone)]
@@ -231,7 +234,7 @@ fn no_packet_passes_by_an_xdp_manifest_that_changes() {
     }
     changed_under_traffic(&sandbox, &veth, &|verdict, priority| {
         // Both take the packet.
-        let verdict = if verdict == "x" { DROP } else { "AAAAAA==" };
+        let verdict = if verdict == "x" { DROP } else { ABORTED };
         Manifest::new("XdpProgram", "taker")
             .with(&format!("bytecode: {{path: {object}}}"))
             .with(&format!("globaldata: {{verdict: {verdict}}}"))
@@ -251,7 +254,7 @@ fn no_packet_passes_by_a_tc_manifest_that_changes() {
         }
     }
     changed_under_traffic(&sandbox, &veth, &|verdict, priority| {
-        let verdict = if verdict == "x" { SHOT } else { "BAAAAA==" };
+        let verdict = if verdict == "x" { SHOT } else { TAKEN };
         Manifest::new("TcProgram", "taker")
             .with(&format!("bytecode: {{path: {object}}}"))
             .with(&format!("globaldata: {{verdict: {verdict}}}"))
@@ -272,7 +275,7 @@ fn no_packet_passes_by_a_tcx_manifest_that_changes() {
         sandbox.load(&tc("unspec").tcx("ingress", &veth.name).priority(priority));
     }
     changed_under_traffic(&sandbox, &veth, &|verdict, priority| {
-        let verdict = if verdict == "x" { SHOT } else { "BAAAAA==" };
+        let verdict = if verdict == "x" { SHOT } else { TAKEN };
         Manifest::new("TcxProgram", "taker")
             .with(&format!("bytecode: {{path: {object}}}"))
             .with(&format!("globaldata: {{verdict: {verdict}}}"))
