@@ -47,6 +47,9 @@ Examples:
   bpfman list
   bpfman get 6204
   bpfman unload 6204
+  bpfman apply -f /etc/bpfman/programs.d
+
+For packagers: 'bpfman completions SHELL' and 'bpfman manpages DIR'.
 
 Exit status:
   0  the command did what was asked
@@ -119,7 +122,10 @@ pub(crate) enum Command {
     Delete(Delete),
     Export(Export),
     Watch(WatchArgs),
+    // Hidden, because the guide's list of commands has no room for such long names.
+    #[command(hide = true)]
     Completions(Completions),
+    #[command(hide = true)]
     Manpages(Manpages),
     #[command(name = "__complete", hide = true)]
     Complete(Complete),

@@ -63,8 +63,8 @@ fn collect(
     let mut page = Vec::new();
     man.render(&mut page)?;
     pages.push((format!("{name}.8"), page));
-    let visible = command.get_subcommands().filter(|sub| !sub.is_hide_set());
-    for sub in visible {
+    let commands = command.get_subcommands();
+    for sub in commands.filter(|sub| !sub.get_name().starts_with("__")) {
         collect(sub, &format!("{name}-{}", sub.get_name()), pages)?;
     }
     Ok(())

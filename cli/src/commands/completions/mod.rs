@@ -75,7 +75,7 @@ pub(crate) fn script(shell: Shell) -> String {
     };
     let mut static_part = Vec::new();
     clap_complete::generate(generator, &mut Cli::command(), "bpfman", &mut static_part);
-    let mut text = String::from_utf8_lossy(&static_part).into_owned();
+    let mut text = without_hidden(&String::from_utf8_lossy(&static_part));
     // zsh runs the whole file the first time it completes: what ours changes must be known by then.
     if shell == Shell::Zsh
         && let Some(end) = text.rfind("if [ \"$funcstack[1]\"")
@@ -83,6 +83,15 @@ pub(crate) fn script(shell: Shell) -> String {
         text.truncate(end);
     }
     text + wrapper
+}
+
+/// clap_complete offers hidden commands as well.
+fn without_hidden(script: &str) -> String {
+    let offers = |line: &&str| !line.contains("'__complete:") && !line.contains("-a \"__complete\"");
+    let lines = script.lines().filter(offers);
+    lines
+        .map(|line| line.replace(" __complete ", " ") + "\n")
+        .collect()
 }
 
 /// Prints what could stand at a place: a word a line, and what it is after a tab. Whatever fails
