@@ -16,9 +16,7 @@ use crate::{
         image::Image,
         list::List,
         load::Load,
-        manifest::{
-            apply::Apply, delete::Delete, diff::Diff, export::Export, watch::WatchArgs,
-        },
+        manifest::{apply::Apply, delete::Delete, diff::Diff, export::Export, watch::WatchArgs},
         manpages::Manpages,
         unload::Unload,
     },

@@ -159,7 +159,10 @@ impl NetNs {
 /// The interfaces of the calling thread's namespace.
 pub fn interfaces() -> Vec<String> {
     let table = fs::read_to_string("/proc/thread-self/net/dev").unwrap_or_default();
-    let names = table.lines().skip(2).filter_map(|line| line.split_once(':'));
+    let names = table
+        .lines()
+        .skip(2)
+        .filter_map(|line| line.split_once(':'));
     names.map(|(name, _)| name.trim().to_owned()).collect()
 }
 

@@ -170,10 +170,7 @@ mod tests {
         let at = |order| anchor(&attached, &ours, Some(50), order);
         assert_eq!(at(instead(2)), Anchor::Before(20));
         assert_eq!(at(instead(7)), Anchor::After(20));
-        assert_eq!(
-            anchor(&attached, &[], Some(50), by(0)),
-            Anchor::Before(50)
-        );
+        assert_eq!(anchor(&attached, &[], Some(50), by(0)), Anchor::Before(50));
         assert_eq!(anchor(&attached, &[], None, by(0)), Anchor::Last);
     }
 }

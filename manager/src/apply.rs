@@ -97,11 +97,7 @@ impl Manager {
     }
 
     /// Unloads all programs of some manifests, step by step.
-    pub fn delete(
-        &self,
-        names: &[(Kind, String)],
-        report: &mut dyn FnMut(Outcome),
-    ) -> Result<()> {
+    pub fn delete(&self, names: &[(Kind, String)], report: &mut dyn FnMut(Outcome)) -> Result<()> {
         let mut delete = || {
             let _turn = self.take_turn()?;
             for step in manifest::deletion(names, &self.recovered()?) {
@@ -157,7 +153,7 @@ impl Manager {
         let mut unread = BTreeMap::new();
         let mut wishes = Vec::new();
         for (at, desired) in target.desired.iter().enumerate() {
-            let digest = match self.digest(&images, target, desired, records, progress) {
+            let digest = match digest(&images, target, desired, records, progress) {
                 Ok(digest) => digest,
                 Err(error) => {
                     unread.insert(at, error);
@@ -175,33 +171,6 @@ impl Manager {
             steps,
             unread,
         })
-    }
-
-    fn digest(
-        &self,
-        images: &Images,
-        target: &Target,
-        desired: &Desired,
-        records: &[Record],
-        progress: &Progress<'_>,
-    ) -> Result<Option<String>> {
-        let always = matches!(
-            desired.source,
-            Source::Image {
-                pull_policy: PullPolicy::Always,
-                ..
-            }
-        );
-        if always && target.images_rest || !manifest::needs_digest(desired, records) {
-            return Ok(None);
-        }
-        let request = request(desired, None);
-        let object = plan::resolve(images, &request, progress);
-        let (object, _) = object.map_err(|source| Error::Object {
-            from: desired.source.to_string(),
-            source,
-        })?;
-        Ok(Some(object.digest().to_owned()))
     }
 
     fn remove(&self, step: &Step) -> Result<Option<ProgramId>> {
@@ -226,6 +195,33 @@ impl Manager {
             }
         })
     }
+}
+
+/// What the bytecode of a wish is now; None where it does not matter.
+fn digest(
+    images: &Images,
+    target: &Target,
+    desired: &Desired,
+    records: &[Record],
+    progress: &Progress<'_>,
+) -> Result<Option<String>> {
+    let always = matches!(
+        desired.source,
+        Source::Image {
+            pull_policy: PullPolicy::Always,
+            ..
+        }
+    );
+    if always && target.images_rest || !manifest::needs_digest(desired, records) {
+        return Ok(None);
+    }
+    let request = request(desired, None);
+    let object = plan::resolve(images, &request, progress);
+    let (object, _) = object.map_err(|source| Error::Object {
+        from: desired.source.to_string(),
+        source,
+    })?;
+    Ok(Some(object.digest().to_owned()))
 }
 
 /// The load of a wish.

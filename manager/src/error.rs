@@ -269,8 +269,9 @@ impl Error {
             | Self::StateVersion { .. } => ErrorKind::Conflict,
             Self::NoChain { .. } | Self::Unsupported { .. } => ErrorKind::Unsupported,
             Self::Privilege { .. } => ErrorKind::Permission,
-            Self::File { source, .. } | Self::ReadConfig { source, .. } => kind_of_io(source),
-            Self::Wait { source, .. } => kind_of_io(source),
+            Self::File { source, .. }
+            | Self::ReadConfig { source, .. }
+            | Self::Wait { source, .. } => kind_of_io(source),
             Self::DamagedState { .. } | Self::Encode { .. } | Self::Export { .. } => {
                 ErrorKind::Internal
             }

@@ -102,11 +102,7 @@ pub(crate) fn committed(point: &'static str) {
 }
 
 /// Loads a program that a link of its own holds, and attaches it.
-fn attach(
-    session: &Session,
-    coming: &Coming<'_>,
-    undo: &mut Undo<'static>,
-) -> Result<Attached> {
+fn attach(session: &Session, coming: &Coming<'_>, undo: &mut Undo<'static>) -> Result<Attached> {
     let plan = coming.plan;
     let attach = &plan.request.attach;
     let hook = match attach {

@@ -86,9 +86,9 @@ fn take_back(session: &Session, hook: &Rc<Hook>, pending: &Pending) -> Result<()
                  taken back",
                 old.program
             ),
-            None => log::warn!(
-                "program {id} was left on {hook} by a command that was killed: removed"
-            ),
+            None => {
+                log::warn!("program {id} was left on {hook} by a command that was killed: removed");
+            }
         }
         retire.run(session);
     }

@@ -34,8 +34,8 @@ pub(crate) fn replace(
 
 /// Whether both are on the same hook, or on none that has an order.
 fn takes_its_place(session: &Session, attach: &Attach, leaving: &Record) -> Result<bool> {
-    let alike = attach.kind() == leaving.attach.kind()
-        && attach.direction() == leaving.attach.direction();
+    let alike =
+        attach.kind() == leaving.attach.kind() && attach.direction() == leaving.attach.direction();
     match (attach.net(), leaving.place) {
         (None, None) => Ok(true),
         (Some(net), Some(place)) if alike => {

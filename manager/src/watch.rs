@@ -99,9 +99,9 @@ impl Manager {
             matches!(outcome.step.action, Action::Keep { .. }) && outcome.result.is_ok()
         };
         if preview.iter().all(at_rest) {
-            preview
-                .into_iter()
-                .for_each(|outcome| memory.note(outcome, changed, &mut now));
+            for outcome in preview {
+                memory.note(outcome, changed, &mut now);
+            }
         } else {
             // What was asked of registries for the preview need not be asked again, unless an
             // image is to be replaced.

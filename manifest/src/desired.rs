@@ -50,7 +50,9 @@ impl Desired {
             })
         };
         let globals = self.globals.iter();
-        globals.map(|(name, value)| (name.clone(), hex(value))).collect()
+        globals
+            .map(|(name, value)| (name.clone(), hex(value)))
+            .collect()
     }
 }
 

@@ -92,7 +92,10 @@ impl Reader<'_> {
         let spec = self.spec();
         let place = match error {
             E::Priority(_) => spec.priority.as_ref().map(|field| field.referenced),
-            E::Iface(_) => spec.interfaceselector.as_ref().map(|field| field.referenced),
+            E::Iface(_) => spec
+                .interfaceselector
+                .as_ref()
+                .map(|field| field.referenced),
             E::ReturnOffset => spec.offset.as_ref().map(|field| field.referenced),
             _ => None,
         };
@@ -278,12 +281,9 @@ impl Reader<'_> {
         let mut seen = BTreeSet::new();
         let mut all = Vec::new();
         for name in &names.value {
-            let tracepoint = name
-                .value
-                .parse()
-                .map_err(|error: model::AttachError| {
-                    self.wrong(name.referenced, error.to_string())
-                })?;
+            let tracepoint = name.value.parse().map_err(|error: model::AttachError| {
+                self.wrong(name.referenced, error.to_string())
+            })?;
             if seen.insert(name.value.clone()) {
                 all.push((name.value.clone(), Attach::Tracepoint { tracepoint }));
             }
@@ -296,15 +296,14 @@ impl Reader<'_> {
         let selector = self.required(spec.interfaceselector.as_ref(), "interfaceselector")?;
         let priority = spec.priority.as_ref();
         let priority = priority.map_or(DEFAULT_PRIORITY, |priority| priority.value);
-        let direction = match self.kind {
-            Kind::Xdp => Direction::Ingress,
-            _ => {
-                let word = self.required(spec.direction.as_ref(), "direction")?;
-                let parsed = word.value.parse();
-                parsed.map_err(|error: model::AttachError| {
-                    self.wrong(word.referenced, error.to_string())
-                })?
-            }
+        let direction = if self.kind == Kind::Xdp {
+            Direction::Ingress
+        } else {
+            let word = self.required(spec.direction.as_ref(), "direction")?;
+            let parsed = word.value.parse();
+            parsed.map_err(|error: model::AttachError| {
+                self.wrong(word.referenced, error.to_string())
+            })?
         };
         let proceed_on = self.proceed_on()?;
         let attach = |iface: String| {

@@ -119,8 +119,16 @@ fn document(record: &Record, owners: &BTreeMap<ProgramId, String>) -> Document {
     let of = Of::record(record);
     let mut labels = labels(&record.metadata);
     let selector = match (&of, record.map_owner) {
-        (Some(Of { map_owner: Some(line), .. }), _) => Selector::from_line(line),
-        (_, Some(_)) => owners.get(&record.maps).map(|value| Selector::of(MAPS, value)),
+        (
+            Some(Of {
+                map_owner: Some(line),
+                ..
+            }),
+            _,
+        ) => Selector::from_line(line),
+        (_, Some(_)) => owners
+            .get(&record.maps)
+            .map(|value| Selector::of(MAPS, value)),
         _ => None,
     };
     if record.map_owner.is_none()

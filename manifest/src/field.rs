@@ -56,8 +56,5 @@ pub(crate) const KINDS: &[Kind] = ALL;
 /// The fields that a kind takes, for messages.
 pub(crate) fn of(kind: Kind) -> String {
     let names = FIELDS.iter().filter(|(_, kinds)| kinds.contains(&kind));
-    names
-        .map(|(name, _)| *name)
-        .collect::<Vec<_>>()
-        .join(", ")
+    names.map(|(name, _)| *name).collect::<Vec<_>>().join(", ")
 }

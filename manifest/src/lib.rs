@@ -7,8 +7,8 @@
 mod desired;
 mod document;
 mod error;
-mod export;
 mod expand;
+mod export;
 mod field;
 mod identity;
 mod plan;

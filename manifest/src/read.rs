@@ -173,14 +173,20 @@ fn check(document: &Document) -> Vec<Error> {
     };
     if written.api_version.value != API_VERSION {
         let version = &written.api_version;
-        let what = format!("unknown apiVersion '{}': write {API_VERSION}", version.value);
+        let what = format!(
+            "unknown apiVersion '{}': write {API_VERSION}",
+            version.value
+        );
         wrong(version.referenced, what);
     }
     if let Err(what) = check_name(&written.metadata.name.value) {
         wrong(written.metadata.name.referenced, what);
     }
     if let Some(labels) = &written.metadata.labels
-        && let Some(key) = labels.value.keys().find(|key| is_reserved(key) || key.is_empty())
+        && let Some(key) = labels
+            .value
+            .keys()
+            .find(|key| is_reserved(key) || key.is_empty())
     {
         wrong(
             labels.referenced,
@@ -240,10 +246,11 @@ fn no_name_twice(set: &mut Set) {
     let mut seen: Vec<(String, String, String)> = Vec::new();
     let mut errors = Vec::new();
     set.documents.retain(|document| {
-        let (kind, name) = (&document.written.kind.value, &document.written.metadata.name);
-        let before = seen
-            .iter()
-            .find(|(k, n, _)| (k, n) == (kind, &name.value));
+        let (kind, name) = (
+            &document.written.kind.value,
+            &document.written.metadata.name,
+        );
+        let before = seen.iter().find(|(k, n, _)| (k, n) == (kind, &name.value));
         if let Some((.., place)) = before {
             let what = format!("{kind}/{} is defined at {place} already", name.value);
             errors.push(Error::at(&document.file, name.referenced, what));

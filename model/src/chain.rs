@@ -177,7 +177,13 @@ mod tests {
         for n in 0..10 {
             chain.insert(member(n, 5)).unwrap();
         }
-        let order = |chain: &Chain<u32>| chain.members().iter().map(|m| m.program).collect::<Vec<_>>();
+        let order = |chain: &Chain<u32>| {
+            chain
+                .members()
+                .iter()
+                .map(|m| m.program)
+                .collect::<Vec<_>>()
+        };
         assert_eq!(chain.exchange(&3, member(30, 5)), Some(6));
         assert_eq!(order(&chain), [9, 8, 7, 6, 5, 4, 30, 2, 1, 0]);
         assert_eq!(chain.exchange(&30, member(31, 4)), Some(0));

@@ -64,9 +64,9 @@ fn machine(outcomes: &[&Outcome], format: Format) -> std::io::Result<String> {
     match format {
         Format::Json => json(&documents().collect::<Vec<_>>()),
         Format::Yaml => yaml(&documents().collect::<Vec<_>>()),
-        Format::Table | Format::Id => {
-            Ok(lines(documents().filter_map(|one| one.id.map(|id| id.to_string()))))
-        }
+        Format::Table | Format::Id => Ok(lines(
+            documents().filter_map(|one| one.id.map(|id| id.to_string())),
+        )),
     }
 }
 
@@ -78,7 +78,11 @@ fn document(outcome: &Outcome) -> Document {
         name: step.identity.name.clone(),
         instance: step.identity.instance.clone(),
         action: step.action.word(),
-        id: outcome.result.as_ref().ok().and_then(|id| id.map(|id| id.0)),
+        id: outcome
+            .result
+            .as_ref()
+            .ok()
+            .and_then(|id| id.map(|id| id.0)),
         replaced_id: match step.action {
             Action::Replace { id, .. } => Some(id.0),
             _ => None,
@@ -129,7 +133,10 @@ fn said(outcome: &Outcome, tense: Tense) -> String {
         Err(_) => return "failed".to_owned(),
     };
     let differences = outcome.step.action.differences().iter();
-    let why = differences.map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    let why = differences
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join(", ");
     let done = tense == Tense::Past;
     match &outcome.step.action {
         Action::Create if done => format!("program {id}"),

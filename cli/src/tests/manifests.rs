@@ -73,7 +73,12 @@ fn outcomes(tense: Tense) -> Vec<Outcome> {
         outcome("firewall", "eth0", Action::Create, done(17)),
         outcome("stats", "eth0", replaced, Some(done(18).unwrap_or(12))),
         outcome("labelled", "eth0", updated, Some(14)),
-        outcome("kept", "wlan0", Action::Keep { id: ProgramId(13) }, Some(13)),
+        outcome(
+            "kept",
+            "wlan0",
+            Action::Keep { id: ProgramId(13) },
+            Some(13),
+        ),
         outcome("lost", "eth1", Action::Refuse { why: why.into() }, None),
         outcome("old", "", Action::Remove { id: ProgramId(9) }, Some(9)),
     ]
@@ -87,7 +92,13 @@ fn what_was_done_and_what_would_be() {
     insta::assert_snapshot!(planned);
     insta::assert_snapshot!(differences_text(&outcomes(Tense::Future), Format::Table).unwrap());
     insta::assert_snapshot!(text(&outcomes(Tense::Past), Tense::Past, Format::Json).unwrap());
-    assert_eq!(text(&[], Tense::Past, Format::Table).unwrap().lines().count(), 1);
+    assert_eq!(
+        text(&[], Tense::Past, Format::Table)
+            .unwrap()
+            .lines()
+            .count(),
+        1
+    );
     assert_eq!(differences_text(&[], Format::Table).unwrap(), "");
 }
 
@@ -100,11 +111,17 @@ fn wrong_manifests_are_errors_of_a_line() {
         .map(|error| Failure::from(error).to_string())
         .collect();
     assert_eq!(all.len(), 1);
-    assert!(all[0].starts_with("error: standard input:1:1: unknown field `a`"), "{all:?}");
+    assert!(
+        all[0].starts_with("error: standard input:1:1: unknown field `a`"),
+        "{all:?}"
+    );
     let set = manifest::read(Path::new("/nonexistent/x.yaml"));
     let error = set.errors.into_iter().next().unwrap();
     let said = Failure::from(error).to_string();
-    assert!(said.contains("/nonexistent/x.yaml: cannot read it: No such file"), "{said}");
+    assert!(
+        said.contains("/nonexistent/x.yaml: cannot read it: No such file"),
+        "{said}"
+    );
 }
 
 /// Every command has a page that `man` can read, without a hidden one.
@@ -112,7 +129,12 @@ fn wrong_manifests_are_errors_of_a_line() {
 fn each_command_has_a_page() {
     let pages = pages().unwrap();
     let names: Vec<&str> = pages.iter().map(|(name, _)| name.as_str()).collect();
-    for name in ["bpfman.8", "bpfman-load-file-xdp.8", "bpfman-apply.8", "bpfman-image-build.8"] {
+    for name in [
+        "bpfman.8",
+        "bpfman-load-file-xdp.8",
+        "bpfman-apply.8",
+        "bpfman-image-build.8",
+    ] {
         assert!(names.contains(&name), "{name}: {names:?}");
     }
     assert!(!names.iter().any(|name| name.contains("__complete")));
@@ -170,9 +192,16 @@ fn other_shells_ask_the_same() {
         let text = script(shell);
         for words in ["__complete programs", "interfaces", "apply"] {
             let spread = words.replace("__complete programs", "_bpfman_words programs");
-            assert!(text.contains(words) || text.contains(&spread), "{shell:?}: {words}");
+            assert!(
+                text.contains(words) || text.contains(&spread),
+                "{shell:?}: {words}"
+            );
         }
     }
     // zsh runs the end of the file the first time: it must be ours.
-    assert!(script(Shell::Zsh).trim_end().ends_with("compdef _bpfman bpfman\nfi"));
+    assert!(
+        script(Shell::Zsh)
+            .trim_end()
+            .ends_with("compdef _bpfman bpfman\nfi")
+    );
 }

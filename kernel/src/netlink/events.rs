@@ -37,9 +37,8 @@ impl LinkEvents {
         let mut buffer = [0_u8; 8192];
         loop {
             match recv(&self.0, &mut buffer[..], RecvFlags::empty()) {
-                Ok(_) => {}
-                // The kernel had more to say than the socket holds.
-                Err(rustix::io::Errno::NOBUFS | rustix::io::Errno::INTR) => {}
+                // NOBUFS: the kernel had more to say than the socket holds.
+                Ok(_) | Err(rustix::io::Errno::NOBUFS | rustix::io::Errno::INTR) => {}
                 Err(rustix::io::Errno::AGAIN) => return Ok(()),
                 Err(error) => return Err(error.into()),
             }

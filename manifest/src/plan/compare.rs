@@ -14,7 +14,10 @@ const DIGEST_SHOWN: usize = 12;
 pub(super) fn differences(wish: &Wish, record: &Record) -> Vec<Difference> {
     let desired = &wish.desired;
     let mut all = Vec::new();
-    let same_object = wish.digest.as_deref().is_some_and(|digest| digest == record.digest);
+    let same_object = wish
+        .digest
+        .as_deref()
+        .is_some_and(|digest| digest == record.digest);
     match &wish.digest {
         Some(digest) if !same_object => {
             let short = |digest: &str| digest.chars().take(DIGEST_SHOWN).collect::<String>();
@@ -40,13 +43,21 @@ pub(super) fn notes(wish: &Wish, record: &Record) -> Vec<Difference> {
     let desired = &wish.desired;
     let wanted = desired.metadata();
     let mut all = Vec::new();
-    all.extend(maps_differ("labels", &labels(&record.metadata), &desired.labels));
+    all.extend(maps_differ(
+        "labels",
+        &labels(&record.metadata),
+        &desired.labels,
+    ));
     let reserved = |metadata: &BTreeMap<String, String>| {
         let own = metadata.iter().filter(|(key, _)| is_reserved(key));
         own.map(|(key, value)| (key.clone(), value.clone()))
             .collect::<BTreeMap<_, _>>()
     };
-    all.extend(maps_differ("manifest", &reserved(&record.metadata), &reserved(&wanted)));
+    all.extend(maps_differ(
+        "manifest",
+        &reserved(&record.metadata),
+        &reserved(&wanted),
+    ));
     if record.source != desired.source {
         all.extend(difference(
             "source",
@@ -94,9 +105,7 @@ fn maps_differ(
     let value = |map: &BTreeMap<String, String>, key| map.get(key).map_or("none", |v| v).to_owned();
     keys.into_iter()
         .filter(|key| from.get(*key) != to.get(*key))
-        .filter_map(|key| {
-            difference(&format!("{field}.{key}"), value(from, key), value(to, key))
-        })
+        .filter_map(|key| difference(&format!("{field}.{key}"), value(from, key), value(to, key)))
         .collect()
 }
 
@@ -111,7 +120,12 @@ fn attachments(from: &Attach, to: &Attach, all: &mut Vec<Difference>) {
         words.unwrap_or_default()
     };
     all.extend(difference("proceedon", words(from), words(to)));
-    let side = |attach: &Attach| attach.direction().map(|d| d.to_string()).unwrap_or_default();
+    let side = |attach: &Attach| {
+        attach
+            .direction()
+            .map(|d| d.to_string())
+            .unwrap_or_default()
+    };
     all.extend(difference("direction", side(from), side(to)));
     if all.len() == before && from != to {
         all.extend(difference("attach", place(from), place(to)));

@@ -166,7 +166,11 @@ pub fn plan(wishes: &[Wish], records: &[Record], prune: &BTreeSet<String>) -> Ve
     }
     for &at in &order {
         let step = if cyclic.contains(&at) {
-            refuse(wishes, at, "it shares maps with itself, through other manifests")
+            refuse(
+                wishes,
+                at,
+                "it shares maps with itself, through other manifests",
+            )
         } else {
             wished(wishes, at, matched[at], records, &taken, &actions)
         };
@@ -181,8 +185,12 @@ pub fn plan(wishes: &[Wish], records: &[Record], prune: &BTreeSet<String>) -> Ve
 pub fn deletion(names: &[(Kind, String)], records: &[Record]) -> Vec<Step> {
     let of = |record: &Record| {
         let identity = Of::record(record)?.identity;
-        let named = |(kind, name): &(Kind, String)| *kind == identity.kind && *name == identity.name;
-        names.iter().any(named).then(|| remove(identity, record.id))
+        let listed =
+            |(kind, name): &(Kind, String)| *kind == identity.kind && *name == identity.name;
+        names
+            .iter()
+            .any(listed)
+            .then(|| remove(identity, record.id))
     };
     records.iter().filter_map(of).collect()
 }
@@ -209,9 +217,8 @@ fn refuse(wishes: &[Wish], at: usize, why: &str) -> Step {
 
 /// All programs that were loaded for a wish: more than one only where a command was killed.
 fn loaded<'a>(desired: &Desired, records: &'a [Record]) -> Vec<&'a Record> {
-    let of = |record: &&Record| {
-        Of::record(record).is_some_and(|of| of.identity == desired.identity)
-    };
+    let of =
+        |record: &&Record| Of::record(record).is_some_and(|of| of.identity == desired.identity);
     records.iter().filter(of).collect()
 }
 
@@ -256,15 +263,15 @@ fn wished(
             let mut differences = differences(wish, record);
             differences.extend(owner::difference(record, owner, records, actions));
             let id = record.id;
-            if !differences.is_empty() {
-                Action::Replace { id, differences }
-            } else {
+            if differences.is_empty() {
                 let differences = compare::notes(wish, record);
                 if differences.is_empty() {
                     Action::Keep { id }
                 } else {
                     Action::Update { id, differences }
                 }
+            } else {
+                Action::Replace { id, differences }
             }
         }
     };

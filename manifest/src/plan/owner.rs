@@ -83,9 +83,7 @@ pub(super) fn find(
     if let Some(owner) = chosen(wishes, at)? {
         return Ok(Some(Owner::Wish(owner)));
     }
-    let fits = |record: &&Record| {
-        !taken.contains(&record.id) && selector.selects(&record.metadata)
-    };
+    let fits = |record: &&Record| !taken.contains(&record.id) && selector.selects(&record.metadata);
     let all: Vec<&Record> = records.iter().filter(fits).collect();
     let same = all.iter().find(|record| {
         Of::record(record).is_some_and(|of| of.identity.instance == desired.identity.instance)

@@ -15,7 +15,8 @@ fn wishes(desired: &[Desired]) -> Vec<Wish> {
 }
 
 fn xdp(name: &str, iface: &str, more: &str) -> Desired {
-    let spec = format!("bytecode: {{path: /x.o}}\ninterfaceselector: {{interfaces: [{iface}]}}\n{more}");
+    let spec =
+        format!("bytecode: {{path: /x.o}}\ninterfaceselector: {{interfaces: [{iface}]}}\n{more}");
     desired(&manifest("XdpProgram", name, &spec)).remove(0)
 }
 
@@ -42,8 +43,12 @@ fn what_differs_is_named() {
         "priority: 60\nglobaldata: {g: Ag==, h: AA==}\nproceedon: [drop]\nbpffunctionname: other",
     );
     let steps = plan(&wishes(&[new]), &loaded, &BTreeSet::new());
-    let differences: Vec<String> =
-        steps[0].action.differences().iter().map(ToString::to_string).collect();
+    let differences: Vec<String> = steps[0]
+        .action
+        .differences()
+        .iter()
+        .map(ToString::to_string)
+        .collect();
     assert_eq!(
         differences,
         [
@@ -54,7 +59,13 @@ fn what_differs_is_named() {
             "proceedon pass,dispatcher_return -> drop",
         ]
     );
-    assert!(matches!(steps[0].action, Action::Replace { id: ProgramId(7), .. }));
+    assert!(matches!(
+        steps[0].action,
+        Action::Replace {
+            id: ProgramId(7),
+            ..
+        }
+    ));
 }
 
 #[test]
@@ -73,28 +84,29 @@ fn labels_and_sets_need_no_other_program() {
 fn bytecode_counts_by_its_content() {
     let wish = xdp("a", "eth0", "");
     let loaded = [record(&wish, 7, 7, None)];
-    let with = |desired: &Desired, digest: &str| {
+    let planned = |desired: &Desired, digest: &str| {
         let wish = Wish {
             desired: desired.clone(),
             digest: Some(digest.to_owned()),
         };
         words(&plan(&[wish], &loaded, &BTreeSet::new()))
     };
-    assert_eq!(with(&wish, "aa"), ["keep a 7"]);
-    assert_eq!(with(&wish, "bb"), ["replace a 7"]);
+    assert_eq!(planned(&wish, "aa"), ["keep a 7"]);
+    assert_eq!(planned(&wish, "bb"), ["replace a 7"]);
     // Another path to the same object.
     let mut moved = wish.clone();
-    moved.source = model::Source::File { path: "/y.o".into() };
-    assert_eq!(with(&moved, "aa"), ["update a 7"]);
+    moved.source = model::Source::File {
+        path: "/y.o".into(),
+    };
+    assert_eq!(planned(&moved, "aa"), ["update a 7"]);
     assert_eq!(go(&[moved], &loaded), ["replace a 7"]);
 }
 
 #[test]
 fn registries_are_asked_only_where_it_may_matter() {
     let image = |url: &str, policy: &str| {
-        let spec = format!(
-            "bytecode: {{image: {{url: {url}, imagepullpolicy: {policy}}}}}\nfunc_name: g"
-        );
+        let spec =
+            format!("bytecode: {{image: {{url: {url}, imagepullpolicy: {policy}}}}}\nfunc_name: g");
         desired(&manifest("FexitProgram", "a", &spec)).remove(0)
     };
     let present = image("r.io/x:1", "IfNotPresent");
@@ -108,11 +120,20 @@ fn registries_are_asked_only_where_it_may_matter() {
 
 #[test]
 fn only_pruned_sets_lose_what_nobody_wishes_for() {
-    let (a, b, mut c) = (xdp("a", "eth0", ""), xdp("b", "eth0", ""), xdp("c", "eth0", ""));
+    let (a, b, mut c) = (
+        xdp("a", "eth0", ""),
+        xdp("b", "eth0", ""),
+        xdp("c", "eth0", ""),
+    );
     c.set = "/other".into();
     let mut typed = record(&xdp("d", "eth0", "priority: 1"), 9, 9, None);
     typed.metadata.clear();
-    let loaded = [record(&a, 1, 1, None), record(&b, 2, 2, None), record(&c, 3, 3, None), typed];
+    let loaded = [
+        record(&a, 1, 1, None),
+        record(&b, 2, 2, None),
+        record(&c, 3, 3, None),
+        typed,
+    ];
     let prune = BTreeSet::from([a.set.clone()]);
     let steps = plan(&wishes(std::slice::from_ref(&a)), &loaded, &prune);
     assert_eq!(words(&steps), ["keep a 1", "remove b 2"]);
@@ -133,15 +154,28 @@ fn what_was_typed_and_is_just_so_is_taken_over() {
     let wish = xdp("a", "eth0", "priority: 5");
     let mut typed = record(&wish, 4, 4, None);
     typed.metadata = BTreeMap::from([("k".into(), "v".into())]);
-    assert_eq!(go(std::slice::from_ref(&wish), &[typed.clone()]), ["update a 4"]);
+    assert_eq!(
+        go(std::slice::from_ref(&wish), &[typed.clone()]),
+        ["update a 4"]
+    );
     // Never twice, and not where it differs.
     let twin = xdp("b", "eth0", "priority: 5");
-    assert_eq!(go(&[wish, twin], &[typed.clone()]), ["update a 4", "create b -"]);
-    assert_eq!(go(&[xdp("c", "eth0", "priority: 6")], &[typed]), ["create c -"]);
+    assert_eq!(
+        go(&[wish, twin], &[typed.clone()]),
+        ["update a 4", "create b -"]
+    );
+    assert_eq!(
+        go(&[xdp("c", "eth0", "priority: 6")], &[typed]),
+        ["create c -"]
+    );
 }
 
 fn sharer(name: &str, label: &str) -> Desired {
-    xdp(name, "eth0", &format!("mapownerselector: {{matchLabels: {{l: {label}}}}}"))
+    xdp(
+        name,
+        "eth0",
+        &format!("mapownerselector: {{matchLabels: {{l: {label}}}}}"),
+    )
 }
 
 fn labelled(mut desired: Desired, label: &str) -> Desired {
@@ -156,10 +190,16 @@ fn owners_come_first_and_sharers_follow() {
     let steps = plan(&wishes(&wished), &[], &BTreeSet::new());
     assert_eq!(words(&steps), ["create o -", "create s -"]);
     assert_eq!(steps[1].owner, Some(Owner::Wish(1)));
-    let loaded = [record(&owner, 1, 1, None), record(&wished[0], 2, 1, Some(1))];
+    let loaded = [
+        record(&owner, 1, 1, None),
+        record(&wished[0], 2, 1, Some(1)),
+    ];
     assert_eq!(go(&wished, &loaded), ["keep o 1", "keep s 2"]);
     // Another owner is another set of maps.
-    let changed = [wished[0].clone(), labelled(xdp("o", "eth0", "priority: 3"), "x")];
+    let changed = [
+        wished[0].clone(),
+        labelled(xdp("o", "eth0", "priority: 3"), "x"),
+    ];
     assert_eq!(go(&changed, &loaded), ["replace o 1", "replace s 2"]);
     // The owner may be loaded from elsewhere.
     let steps = plan(&wishes(&wished[..1]), &loaded[..1], &BTreeSet::new());
@@ -169,7 +209,10 @@ fn owners_come_first_and_sharers_follow() {
 
 #[test]
 fn owners_in_a_ring_are_refused() {
-    let ring = [labelled(sharer("a", "y"), "x"), labelled(sharer("b", "x"), "y")];
+    let ring = [
+        labelled(sharer("a", "y"), "x"),
+        labelled(sharer("b", "x"), "y"),
+    ];
     assert_eq!(go(&ring, &[]), ["refuse a -", "refuse b -"]);
 }
 
@@ -207,9 +250,15 @@ fn any_desired() -> impl Strategy<Value = Vec<Desired>> {
     let one = (0..4_u8, 0..2_u8, 0..3_u32);
     prop::collection::vec(one, 0..7).prop_map(|all| {
         let mut seen = BTreeSet::new();
-        let fresh = all.into_iter().filter(|(name, iface, _)| seen.insert((*name, *iface)));
+        let fresh = all
+            .into_iter()
+            .filter(|(name, iface, _)| seen.insert((*name, *iface)));
         let make = |(name, iface, priority)| {
-            xdp(&format!("n{name}"), &format!("eth{iface}"), &format!("priority: {priority}"))
+            xdp(
+                &format!("n{name}"),
+                &format!("eth{iface}"),
+                &format!("priority: {priority}"),
+            )
         };
         fresh.map(make).collect()
     })

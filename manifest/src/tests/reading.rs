@@ -26,9 +26,16 @@ spec:
   interfaceselector:
     primarynodeinterface: true
 ";
-    let [program] = &desired(text)[..] else { panic!() };
-    assert_eq!(program.identity.to_string(), "XdpProgram/my-ebpf-program on eth0");
-    let Source::Image { url, pull_policy } = &program.source else { panic!() };
+    let [program] = &desired(text)[..] else {
+        panic!()
+    };
+    assert_eq!(
+        program.identity.to_string(),
+        "XdpProgram/my-ebpf-program on eth0"
+    );
+    let Source::Image { url, pull_policy } = &program.source else {
+        panic!()
+    };
     assert_eq!(url.to_string(), "my-ebpf-prog:dev");
     assert_eq!(*pull_policy, PullPolicy::IfNotPresent);
     let net = NetAttach {
@@ -75,7 +82,11 @@ fn each_interface_and_each_event_is_a_program() {
 #[test]
 fn probes() {
     let texts = [
-        manifest("KprobeProgram", "k", &format!("{FILE}\nfunc_name: g\nretprobe: true")),
+        manifest(
+            "KprobeProgram",
+            "k",
+            &format!("{FILE}\nfunc_name: g\nretprobe: true"),
+        ),
         manifest(
             "UprobeProgram",
             "u",
@@ -86,7 +97,10 @@ fn probes() {
     ];
     let all = desired(&texts.join("---\n"));
     let kinds: Vec<Kind> = all.iter().map(|one| one.attach.kind()).collect();
-    assert_eq!(kinds, [Kind::Kprobe, Kind::Uprobe, Kind::Fentry, Kind::Fexit]);
+    assert_eq!(
+        kinds,
+        [Kind::Kprobe, Kind::Uprobe, Kind::Fentry, Kind::Fexit]
+    );
     let Attach::Uprobe {
         fn_name: None,
         offset: 16,
@@ -101,42 +115,111 @@ fn probes() {
 
 /// Every mistake is named with its line and column.
 #[test]
+#[expect(clippy::too_many_lines, reason = "one table of mistakes")]
 fn mistakes() {
     let on = "interfaceselector: {interfaces: [a]}";
     let xdp = |spec: &str| manifest("XdpProgram", "x", spec);
     for (text, at, words) in [
-        (xdp(&format!("{FILE}\n{on}\nprioritty: 5")), "8:3", "unknown field `prioritty`"),
-        (xdp(&format!("bytecode: {{pat: x}}\n{on}")), "6:14", "unknown field `pat`"),
-        (xdp(&format!("{FILE}\n{on}\ndirection: ingress")), "8:14", "'direction' of XdpProgram"),
-        (xdp(&format!("{FILE}\n{on}\npriority: 1001")), "8:13", "out of range"),
-        (xdp(&format!("{FILE}\n{on}\npriority: high")), "8:13", "whole number"),
-        (xdp(&format!("{FILE}\n{on}\nproceedon: [pss]")), "8:15", "unknown action 'pss'"),
-        (xdp(&format!("{FILE}\n{on}\nglobaldata: {{a: '!'}}")), "8:19", "not base64"),
-        (xdp(&format!("{FILE}\n{on}\nglobaldata: {{a: ''}}")), "8:19", "empty"),
+        (
+            xdp(&format!("{FILE}\n{on}\nprioritty: 5")),
+            "8:3",
+            "unknown field `prioritty`",
+        ),
+        (
+            xdp(&format!("bytecode: {{pat: x}}\n{on}")),
+            "6:14",
+            "unknown field `pat`",
+        ),
+        (
+            xdp(&format!("{FILE}\n{on}\ndirection: ingress")),
+            "8:14",
+            "'direction' of XdpProgram",
+        ),
+        (
+            xdp(&format!("{FILE}\n{on}\npriority: 1001")),
+            "8:13",
+            "out of range",
+        ),
+        (
+            xdp(&format!("{FILE}\n{on}\npriority: high")),
+            "8:13",
+            "whole number",
+        ),
+        (
+            xdp(&format!("{FILE}\n{on}\nproceedon: [pss]")),
+            "8:15",
+            "unknown action 'pss'",
+        ),
+        (
+            xdp(&format!("{FILE}\n{on}\nglobaldata: {{a: '!'}}")),
+            "8:19",
+            "not base64",
+        ),
+        (
+            xdp(&format!("{FILE}\n{on}\nglobaldata: {{a: ''}}")),
+            "8:19",
+            "empty",
+        ),
         (xdp(on), "4:9", "needs bytecode"),
         (xdp(FILE), "4:9", "'interfaceselector'"),
-        (xdp(&format!("{FILE}\ninterfaceselector: {{}}")), "7:22", "no interface"),
-        (xdp(&format!("{FILE}\ninterfaceselector: {{interfaces: [a/b]}}")), "7:22", "a/b"),
         (
-            xdp(&format!("{FILE}\ninterfaceselector: {{primarynodeinterface: true}}\nnetns: n")),
+            xdp(&format!("{FILE}\ninterfaceselector: {{}}")),
+            "7:22",
+            "no interface",
+        ),
+        (
+            xdp(&format!("{FILE}\ninterfaceselector: {{interfaces: [a/b]}}")),
+            "7:22",
+            "a/b",
+        ),
+        (
+            xdp(&format!(
+                "{FILE}\ninterfaceselector: {{primarynodeinterface: true}}\nnetns: n"
+            )),
             "7:22",
             "netns",
         ),
-        (xdp(&format!("bytecode: {{path: x, image: {{url: y}}}}\n{on}")), "6:13", "either"),
-        (xdp(&format!("{FILE}\nbpfProgram: {{image: y}}\n{on}")), "7:15", "not both"),
-        (xdp(&format!("bpfProgram: {{image: 'UP:x'}}\n{on}")), "6:23", "names no image"),
         (
-            xdp(&format!("bytecode: {{image: {{url: y, imagepullpolicy: Often}}}}\n{on}")),
+            xdp(&format!("bytecode: {{path: x, image: {{url: y}}}}\n{on}")),
+            "6:13",
+            "either",
+        ),
+        (
+            xdp(&format!("{FILE}\nbpfProgram: {{image: y}}\n{on}")),
+            "7:15",
+            "not both",
+        ),
+        (
+            xdp(&format!("bpfProgram: {{image: 'UP:x'}}\n{on}")),
+            "6:23",
+            "names no image",
+        ),
+        (
+            xdp(&format!(
+                "bytecode: {{image: {{url: y, imagepullpolicy: Often}}}}\n{on}"
+            )),
             "6:47",
             "'Often'",
         ),
-        (xdp(&format!("{FILE}\n{on}\nmapownerselector: {{}}")), "8:21", "selects nothing"),
         (
-            manifest("UprobeProgram", "u", &format!("{FILE}\ntarget: t\ncontainers: {{}}")),
+            xdp(&format!("{FILE}\n{on}\nmapownerselector: {{}}")),
+            "8:21",
+            "selects nothing",
+        ),
+        (
+            manifest(
+                "UprobeProgram",
+                "u",
+                &format!("{FILE}\ntarget: t\ncontainers: {{}}"),
+            ),
             "8:15",
             "containerpid",
         ),
-        (manifest("TcProgram", "t", &format!("{FILE}\n{on}")), "4:9", "'direction'"),
+        (
+            manifest("TcProgram", "t", &format!("{FILE}\n{on}")),
+            "4:9",
+            "'direction'",
+        ),
         (
             manifest("TcProgram", "t", &format!("{FILE}\n{on}\ndirection: up")),
             "8:14",
@@ -147,8 +230,16 @@ fn mistakes() {
             "7:11",
             "CATEGORY/NAME",
         ),
-        (manifest("XdpProgramm", "x", FILE), "2:7", "use one of XdpProgram,"),
-        (manifest("XdpProgram", "My_Prog", FILE), "4:9", "'My_Prog' is no name"),
+        (
+            manifest("XdpProgramm", "x", FILE),
+            "2:7",
+            "use one of XdpProgram,",
+        ),
+        (
+            manifest("XdpProgram", "My_Prog", FILE),
+            "4:9",
+            "'My_Prog' is no name",
+        ),
         (xdp(FILE).replace("v1alpha1", "v2"), "1:13", "apiVersion"),
         ("kind: [".to_owned(), "1:", ""),
     ] {
@@ -180,9 +271,18 @@ fn hosts_are_selected() {
         ("{}", 1),
         ("{matchLabels: {role: edge}}", 1),
         ("{matchLabels: {role: core}}", 0),
-        ("{matchExpressions: [{key: role, operator: In, values: [edge, core]}]}", 1),
-        ("{matchExpressions: [{key: role, operator: NotIn, values: [edge]}]}", 0),
-        ("{matchExpressions: [{key: zone, operator: DoesNotExist}]}", 1),
+        (
+            "{matchExpressions: [{key: role, operator: In, values: [edge, core]}]}",
+            1,
+        ),
+        (
+            "{matchExpressions: [{key: role, operator: NotIn, values: [edge]}]}",
+            0,
+        ),
+        (
+            "{matchExpressions: [{key: zone, operator: DoesNotExist}]}",
+            1,
+        ),
         ("{matchExpressions: [{key: zone, operator: Exists}]}", 0),
     ] {
         assert_eq!(with(selector), selected, "{selector}");
@@ -190,7 +290,10 @@ fn hosts_are_selected() {
     let primary = "interfaceselector: {primarynodeinterface: true}";
     let set = parse(&manifest("XdpProgram", "x", &format!("{FILE}\n{primary}")));
     let (none, errors) = expand(&set.documents, &Host::default());
-    assert!(none.is_empty() && errors[0].what.contains("no default route"), "{errors:?}");
+    assert!(
+        none.is_empty() && errors[0].what.contains("no default route"),
+        "{errors:?}"
+    );
     assert_eq!(expand(&set.documents, &host()).0.len(), 1);
 }
 
@@ -205,7 +308,11 @@ fn a_folder_is_read_in_the_order_of_names() {
         fs::write(folder.path().join(file), "no manifest: [").unwrap();
     }
     let set = read(folder.path());
-    let names: Vec<_> = set.documents.iter().filter_map(|one| one.name()).collect();
+    let names: Vec<_> = set
+        .documents
+        .iter()
+        .filter_map(crate::Document::name)
+        .collect();
     let names: Vec<_> = names.iter().map(|(_, name)| name.as_str()).collect();
     assert_eq!(names, ["one", "two", "three"]);
     assert!(set.errors.is_empty());

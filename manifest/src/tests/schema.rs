@@ -60,14 +60,21 @@ fn field(name: &str, kind: Kind) -> (&'static str, &'static str, Value) {
         "interfaceselector" => (
             "{interfaces: [a]}",
             "Interfaces; each is a program of its own",
-            object(&json!({
-                "interfaces": {"type": "array", "items": {
-                    "type": "string", "minLength": 1, "maxLength": 15,
-                }},
-                "primarynodeinterface": {"type": "boolean"},
-            }), &[]),
+            object(
+                &json!({
+                    "interfaces": {"type": "array", "items": {
+                        "type": "string", "minLength": 1, "maxLength": 15,
+                    }},
+                    "primarynodeinterface": {"type": "boolean"},
+                }),
+                &[],
+            ),
         ),
-        "netns" => ("n", "Network namespace of the interfaces: a name or a path", text()),
+        "netns" => (
+            "n",
+            "Network namespace of the interfaces: a name or a path",
+            text(),
+        ),
         "priority" => ("5", "Order on the hook: 0 runs first", number(1000)),
         "proceedon" if kind == Kind::Xdp => (
             "[pass]",
@@ -79,7 +86,11 @@ fn field(name: &str, kind: Kind) -> (&'static str, &'static str, Value) {
             "Return values after which the next program runs",
             words(model::ProceedOn::words(Kind::Tc).collect()),
         ),
-        "direction" => ("ingress", "Side of the interface", json!({"enum": ["ingress", "egress"]})),
+        "direction" => (
+            "ingress",
+            "Side of the interface",
+            json!({"enum": ["ingress", "egress"]}),
+        ),
         "names" => (
             "[a/b]",
             "Tracepoints, CATEGORY/NAME; each is a program of its own",
@@ -88,8 +99,16 @@ fn field(name: &str, kind: Kind) -> (&'static str, &'static str, Value) {
             }}),
         ),
         "func_name" => ("f", "Function to probe", text()),
-        "offset" => ("0", "Bytes from the function, or from the start of the file", number(u64::MAX)),
-        "retprobe" => ("true", "At the return of the function", json!({"type": "boolean"})),
+        "offset" => (
+            "0",
+            "Bytes from the function, or from the start of the file",
+            number(u64::MAX),
+        ),
+        "retprobe" => (
+            "true",
+            "At the return of the function",
+            json!({"type": "boolean"}),
+        ),
         "target" => ("libc", "Library or absolute path of a program", text()),
         "pid" => ("1", "Only in this process", number(u32::MAX.into())),
         "containerpid" => (
@@ -183,7 +202,10 @@ fn the_schema_is_up_to_date() {
         fs::write(PATH, &made).unwrap();
     }
     let shipped = fs::read_to_string(PATH).unwrap_or_default();
-    assert!(shipped == made, "docs/manifest.schema.json: write it with BLESS=1");
+    assert!(
+        shipped == made,
+        "docs/manifest.schema.json: write it with BLESS=1"
+    );
 }
 
 /// The parser takes exactly the fields that the schema has, and needs those that it requires.
@@ -193,7 +215,11 @@ fn schema_and_parser_agree() {
         let line = |name: &str| format!("{name}: {}\n", field(name, kind).0);
         let needed: String = required(kind).iter().map(|name| line(name)).collect();
         // A uprobe needs a function or an offset, which a schema says badly.
-        let place = if kind == Kind::Uprobe { "func_name: f\n" } else { "" };
+        let place = if kind == Kind::Uprobe {
+            "func_name: f\n"
+        } else {
+            ""
+        };
         let least = format!("bytecode: {{path: /x.o}}\n{needed}{place}");
         let errors = |spec: &str| parse(&manifest(kind_name(kind), "x", spec)).errors;
         assert!(errors(&least).is_empty(), "{kind}: {:?}", errors(&least));

@@ -2,7 +2,7 @@
 
 use std::{fmt::Write as _, fs, path::PathBuf};
 
-use testkit::{Feature, Output, Sandbox, Veth, object, wait_until};
+use testkit::{Feature, Load, Output, Sandbox, Veth, object, wait_until};
 
 use crate::{
     support::{counts, ingress, positions, tc, xdp},
@@ -54,7 +54,9 @@ impl Manifest {
 
     pub(crate) fn on(self, interfaces: &[&str]) -> Self {
         let interfaces = interfaces.join(", ");
-        self.with(&format!("interfaceselector: {{interfaces: [{interfaces}]}}"))
+        self.with(&format!(
+            "interfaceselector: {{interfaces: [{interfaces}]}}"
+        ))
     }
 
     pub(crate) fn text(&self) -> String {
@@ -348,13 +350,25 @@ fn in_a_full_chain() {
     for _ in 0..9 {
         sandbox.load(&xdp("pass").xdp(&veth.name).priority(70));
     }
-    let path = write(&sandbox, "a.yaml", &[xdp_manifest("one", &veth.name, PASS, 50)]);
+    let path = write(
+        &sandbox,
+        "a.yaml",
+        &[xdp_manifest("one", &veth.name, PASS, 50)],
+    );
     apply(&sandbox, &path);
-    write(&sandbox, "a.yaml", &[xdp_manifest("one", &veth.name, DROP, 60)]);
+    write(
+        &sandbox,
+        "a.yaml",
+        &[xdp_manifest("one", &veth.name, DROP, 60)],
+    );
     assert_eq!(actions(&apply(&sandbox, &path)), ["replace"]);
     assert_eq!(ingress(&sandbox, &veth, 5, &[]).1, 0);
     // By another name it is another program: it comes when the first one has gone.
-    write(&sandbox, "a.yaml", &[xdp_manifest("two", &veth.name, PASS, 50)]);
+    write(
+        &sandbox,
+        "a.yaml",
+        &[xdp_manifest("two", &veth.name, PASS, 50)],
+    );
     run(&sandbox, "apply", &path, &["--prune"]).ok();
     assert_eq!(sandbox.ids().len(), 10);
     assert_eq!(ingress(&sandbox, &veth, 5, &[]).1, 5);
@@ -422,7 +436,11 @@ fn one_failure_does_not_keep_the_others_from_being_done() {
     );
     let output = run(&sandbox, "apply", &path, &[]);
     assert_eq!(output.status, 1, "{output}");
-    for words in ["TcxProgram/no-interface on nosuch0", "TcxProgram/lost", "/nowhere.o"] {
+    for words in [
+        "TcxProgram/no-interface on nosuch0",
+        "TcxProgram/lost",
+        "/nowhere.o",
+    ] {
         assert!(output.stderr.contains(words), "{words}: {output}");
     }
     assert_eq!(output.stderr.matches("error:").count(), 2, "{output}");
@@ -448,7 +466,11 @@ fn what_is_exported_and_applied_changes_nothing() {
     fs::write(&export, &exported).unwrap();
     apply(&sandbox, &export);
     assert_eq!(sandbox.ids(), ids, "{exported}");
-    assert!(actions(&apply(&sandbox, &export)).iter().all(|word| *word == "keep"));
+    assert!(
+        actions(&apply(&sandbox, &export))
+            .iter()
+            .all(|word| *word == "keep")
+    );
     // From nothing it makes the same again.
     let shapes = || -> Vec<(String, String)> {
         let shape = |id: &u32| {
@@ -479,9 +501,8 @@ fn who_shares_maps_follows_the_owner() {
     let veth = sandbox.veth();
     let sharer = tcx_manifest("a-sharer", &veth.name, NEXT, 60)
         .with("mapownerselector: {matchLabels: {counts: here}}");
-    let owner = |priority| {
-        tcx_manifest("the-owner", &veth.name, NEXT, priority).labels("counts: here")
-    };
+    let owner =
+        |priority| tcx_manifest("the-owner", &veth.name, NEXT, priority).labels("counts: here");
     let path = write(&sandbox, "a.yaml", &[sharer.clone(), owner(50)]);
     apply(&sandbox, &path);
     let shared = |ids: &[u32]| {
@@ -533,6 +554,7 @@ fn interrupted(what: &str, make: &dyn Fn(u32) -> Manifest, sandbox: &Sandbox, ve
     let mut reached = 0;
     let mut priority = 100;
     let file = write(sandbox, "a.yaml", &[make(priority)]);
+    let neighbours = sandbox.ids();
     apply(sandbox, &file);
     for point in points {
         eprintln!("--- {what} at {point}");
@@ -546,12 +568,13 @@ fn interrupted(what: &str, make: &dyn Fn(u32) -> Manifest, sandbox: &Sandbox, ve
         // Any command that writes brings kernel and state together.
         sandbox.bpfman(["unload", "4000000000"]);
         assert_eq!(veth.ingress(3), 0, "{point}: none took them afterwards");
-        assert_eq!(sandbox.ids().len(), 1, "{point}");
+        assert_eq!(sandbox.ids().len(), neighbours.len() + 1, "{point}");
         apply(sandbox, &file);
         let ids = sandbox.ids();
         let seen = ingress(sandbox, veth, 3, &ids);
-        assert_eq!(seen, (vec![3], 0), "{point}");
-        assert_eq!(sandbox.get(ids[0]).bpfman("Priority"), priority.to_string());
+        assert_eq!(seen, (vec![3; ids.len()], 0), "{point}");
+        let taker = ids.last().unwrap();
+        assert_eq!(sandbox.get(*taker).bpfman("Priority"), priority.to_string());
     }
     assert!(reached >= 4, "{reached}");
     run(sandbox, "delete", &file, &[]).ok();
@@ -563,12 +586,20 @@ fn an_exchange_that_is_interrupted() {
     let sandbox = Sandbox::new();
     let veth = sandbox.veth();
     for what in ["abort", "fail"] {
+        let beside = |load: Load| {
+            let chains = Feature::Ext.is_present();
+            chains.then(|| sandbox.load(&load.priority(50)))
+        };
+        let done = |beside: Option<u32>| beside.into_iter().for_each(|id| sandbox.unload(id));
+        let neighbour = beside(xdp("pass").xdp(&veth.name));
         let xdp = |priority| xdp_manifest("x", &veth.name, DROP, priority);
         interrupted(what, &xdp, &sandbox, &veth);
+        done(neighbour);
         if Feature::Tcx.is_present() {
             let tcx = |priority| tcx_manifest("x", &veth.name, SHOT, priority);
             interrupted(what, &tcx, &sandbox, &veth);
         }
+        let neighbour = beside(tc("ok").tc("ingress", &veth.name));
         let tc = |priority| {
             Manifest::new("TcProgram", "x")
                 .object("tc_verdict")
@@ -578,5 +609,6 @@ fn an_exchange_that_is_interrupted() {
                 .on(&[&veth.name])
         };
         interrupted(what, &tc, &sandbox, &veth);
+        done(neighbour);
     }
 }

@@ -88,7 +88,11 @@ fn an_interface_that_comes_late_and_goes_and_comes_again() {
     assert!(wait_until(20, || {
         watching.said().matches("waits for the interface").count() == 2
     }));
-    tool("ip", &["link", "add", "bm0", "type", "veth", "peer", "name", "bm9"]).ok();
+    tool(
+        "ip",
+        &["link", "add", "bm0", "type", "veth", "peer", "name", "bm9"],
+    )
+    .ok();
     assert!(wait_until(20, || {
         watching.said().matches("loaded as program").count() == 2
     }));
@@ -157,7 +161,11 @@ fn the_folder_changes() {
         .on(&[&veth.name]);
     write(&sandbox, "b.yaml", &[lost]);
     watching.says("/nowhere.o");
-    write(&sandbox, "c.yaml", &[tcx_manifest("last", &veth.name, "/////w==", 9)]);
+    write(
+        &sandbox,
+        "c.yaml",
+        &[tcx_manifest("last", &veth.name, "/////w==", 9)],
+    );
     watching.says("TcxProgram/last on bm0: loaded");
     let said = watching.said();
     assert_eq!(said.matches("/nowhere.o").count(), 1, "{said}");

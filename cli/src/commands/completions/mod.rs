@@ -87,7 +87,8 @@ pub(crate) fn script(shell: Shell) -> String {
 
 /// clap_complete offers hidden commands as well.
 fn without_hidden(script: &str) -> String {
-    let offers = |line: &&str| !line.contains("'__complete:") && !line.contains("-a \"__complete\"");
+    let offers =
+        |line: &&str| !line.contains("'__complete:") && !line.contains("-a \"__complete\"");
     let lines = script.lines().filter(offers);
     lines
         .map(|line| line.replace(" __complete ", " ") + "\n")
@@ -107,6 +108,11 @@ pub(crate) fn words(args: &Complete, manager: &Manager) -> Result<(), Failure> {
         }
         What::Interfaces => manager.interfaces(),
     };
-    output::text(&lines.iter().map(|line| format!("{line}\n")).collect::<String>())?;
+    output::text(
+        &lines
+            .iter()
+            .map(|line| format!("{line}\n"))
+            .collect::<String>(),
+    )?;
     Ok(())
 }
