@@ -26,12 +26,12 @@ struct Document {
     action: &'static str,
     id: Option<u32>,
     replaced_id: Option<u32>,
-    differences: Vec<Field>,
+    differences: Vec<Differing>,
     error: Option<String>,
 }
 
 #[derive(Serialize)]
-struct Field {
+struct Differing {
     field: String,
     from: String,
     to: String,
@@ -88,7 +88,7 @@ fn document(outcome: &Outcome) -> Document {
             _ => None,
         },
         differences: differences
-            .map(|one| Field {
+            .map(|one| Differing {
                 field: one.field.clone(),
                 from: one.from.clone(),
                 to: one.to.clone(),

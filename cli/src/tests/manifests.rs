@@ -166,8 +166,8 @@ fn completed(words: &[&str]) -> Vec<String> {
     let output = Command::new("bash").args(["-c", &test]).output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success() && said.is_empty(), "{said}");
-    let text = String::from_utf8(output.stdout).unwrap();
-    text.lines().map(ToOwned::to_owned).collect()
+    let words = String::from_utf8(output.stdout).unwrap();
+    words.lines().map(ToOwned::to_owned).collect()
 }
 
 #[test]

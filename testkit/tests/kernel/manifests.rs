@@ -1,6 +1,10 @@
 //! What manifests say is what runs: applied, changed, pruned, deleted, exported.
 
-use std::{fmt::Write as _, fs, path::PathBuf};
+use std::{
+    fmt::Write as _,
+    fs,
+    path::{Path, PathBuf},
+};
 
 use testkit::{Feature, Load, Output, Sandbox, Veth, object, wait_until};
 
@@ -101,7 +105,7 @@ pub(crate) fn write(sandbox: &Sandbox, file: &str, manifests: &[Manifest]) -> Pa
     path
 }
 
-fn run(sandbox: &Sandbox, verb: &str, path: &PathBuf, more: &[&str]) -> Output {
+fn run(sandbox: &Sandbox, verb: &str, path: &Path, more: &[&str]) -> Output {
     let mut args = vec![verb, "-f", path.to_str().unwrap()];
     args.extend(more);
     sandbox.bpfman(args)
@@ -109,7 +113,7 @@ fn run(sandbox: &Sandbox, verb: &str, path: &PathBuf, more: &[&str]) -> Output {
 
 /// Applies; all must go well. Answers the table without its heading.
 #[track_caller]
-fn apply(sandbox: &Sandbox, path: &PathBuf) -> Vec<String> {
+fn apply(sandbox: &Sandbox, path: &Path) -> Vec<String> {
     let table = run(sandbox, "apply", path, &[]).ok();
     table.lines().skip(1).map(ToOwned::to_owned).collect()
 }
@@ -505,16 +509,16 @@ fn who_shares_maps_follows_the_owner() {
         |priority| tcx_manifest("the-owner", &veth.name, NEXT, priority).labels("counts: here");
     let path = write(&sandbox, "a.yaml", &[sharer.clone(), owner(50)]);
     apply(&sandbox, &path);
-    let shared = |ids: &[u32]| {
+    let counted = |ids: &[u32]| {
         assert_eq!(ingress(&sandbox, &veth, 5, &[]).1, 5);
         counts(&sandbox, ids)
     };
     let ids = sandbox.ids();
-    assert_eq!(shared(&ids), [10, 10]);
+    assert_eq!(counted(&ids), [10, 10]);
     write(&sandbox, "a.yaml", &[sharer, owner(70)]);
     assert_eq!(actions(&apply(&sandbox, &path)), ["replace", "replace"]);
     let ids = sandbox.ids();
-    assert_eq!(shared(&ids), [10, 10]);
+    assert_eq!(counted(&ids), [10, 10]);
     assert_eq!(actions(&apply(&sandbox, &path)), ["keep", "keep"]);
 }
 

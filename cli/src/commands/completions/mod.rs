@@ -102,17 +102,15 @@ pub(crate) fn words(args: &Complete, manager: &Manager) -> Result<(), Failure> {
         What::Programs => {
             let programs = manager.list(&ListFilter::default()).unwrap_or_default();
             let line = |program: &model::Summary| {
-                format!("{}\t{} {}", program.id, program.kind, program.name)
+                format!("{}\t{} {}\n", program.id, program.kind, program.name)
             };
             programs.iter().map(line).collect()
         }
-        What::Interfaces => manager.interfaces(),
+        What::Interfaces => {
+            let names = manager.interfaces().into_iter();
+            names.map(|name| name + "\n").collect()
+        }
     };
-    output::text(
-        &lines
-            .iter()
-            .map(|line| format!("{line}\n"))
-            .collect::<String>(),
-    )?;
+    output::text(&lines.concat())?;
     Ok(())
 }
