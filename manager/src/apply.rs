@@ -7,7 +7,7 @@ use std::{
 
 use bytecode::image::{Images, Progress};
 use kernel::PinTree;
-use manifest::{Action, Desired, Host, Owner, Step, Wish};
+use manifest::{Action, Desired, Host, Identity, Owner, Step, Wish};
 use model::{Kind, ProgramId, PullPolicy, Record, Source};
 
 use crate::{
@@ -22,6 +22,9 @@ pub struct Target {
     pub desired: Vec<Desired>,
     /// Sets of files: their programs go where none of these is meant.
     pub prune: BTreeSet<String>,
+    /// Programs that stay although none of these is meant: they cannot be loaded now, and may
+    /// run all the same.
+    pub spared: BTreeSet<Identity>,
     /// Do not ask registries whether images of the policy Always have changed.
     pub images_rest: bool,
 }
@@ -165,7 +168,8 @@ impl Manager {
                 digest,
             });
         }
-        let steps = manifest::plan(&wishes, records, &target.prune);
+        let mut steps = manifest::plan(&wishes, records, &target.prune);
+        steps.retain(|step| step.wish.is_some() || !target.spared.contains(&step.identity));
         Ok(Plan {
             wishes,
             steps,

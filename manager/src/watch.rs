@@ -82,10 +82,15 @@ impl Manager {
             .collect();
         let changed = memory.wished != desired;
         memory.wished.clone_from(&desired);
+        memory
+            .waiting
+            .retain(|identity| desired.iter().any(|one| one.identity == *identity));
         desired.retain(|one| memory.has_interface(one));
         let mut target = Target {
             desired,
             prune: BTreeSet::new(),
+            // A namespace that cannot be seen from here may well have its programs.
+            spared: memory.waiting.clone(),
             images_rest: !changed,
         };
         // Where something could not be read it is not known what is no longer wished for.

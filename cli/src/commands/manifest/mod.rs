@@ -97,6 +97,7 @@ impl Found {
         Ok(Target {
             desired,
             prune: sets,
+            spared: BTreeSet::new(),
             images_rest: false,
         })
     }
