@@ -9,6 +9,7 @@
 
 mod concurrency;
 mod errors;
+mod exchange;
 mod faults;
 mod images;
 mod interplay;
