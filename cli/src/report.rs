@@ -43,6 +43,17 @@ pub(crate) enum Failure {
         /// Why not.
         error: io::Error,
     },
+    /// A manifest is wrong.
+    Manifest(Box<manifest::Error>),
+    /// Something that the command itself reads or writes.
+    Input {
+        /// What was tried.
+        what: String,
+        /// Why not.
+        error: io::Error,
+    },
+    /// Nothing failed, but something differs, and that was asked for.
+    Differs,
     /// Some of several steps failed.
     Several(Vec<Failure>),
 }
@@ -84,6 +95,12 @@ impl Failure {
     }
 }
 
+impl From<manifest::Error> for Failure {
+    fn from(error: manifest::Error) -> Self {
+        Self::Manifest(Box::new(error))
+    }
+}
+
 impl From<io::Error> for Failure {
     fn from(error: io::Error) -> Self {
         Self::Output(error)
@@ -95,6 +112,12 @@ impl fmt::Display for Failure {
         match self {
             Self::Usage(error) => error.fmt(f),
             Self::Several(failures) => failures.iter().try_for_each(|failure| failure.fmt(f)),
+            Self::Manifest(error) => match &error.source {
+                Some(why) => writeln!(f, "error: {error}: {why}"),
+                None => writeln!(f, "error: {}", one_paragraph(&error.to_string())),
+            },
+            Self::Input { what, error } => writeln!(f, "error: {what}: {error}"),
+            Self::Differs => Ok(()),
             Self::Output(error) => writeln!(f, "error: cannot write the result: {error}"),
             Self::Shown { id, error } => {
                 writeln!(

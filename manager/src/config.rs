@@ -22,6 +22,7 @@ pub(crate) struct Config {
     interfaces: BTreeMap<String, Interface>,
     container_runtime: ContainerRuntime,
     registry: Registry,
+    host: Host,
     /// Read by the image commands.
     #[serde(rename = "signing")]
     _signing: toml::Table,
@@ -76,6 +77,13 @@ impl TryFrom<String> for SocketPath {
             "'{text}' is neither an absolute path nor unix:// and one"
         ))
     }
+}
+
+/// What manifests ask of the host.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Host {
+    labels: BTreeMap<String, String>,
 }
 
 /// How registries are asked, and what their images may cost.
@@ -138,6 +146,11 @@ impl Config {
         })
     }
 
+    /// By what manifests select hosts.
+    pub(crate) fn labels(&self) -> &BTreeMap<String, String> {
+        &self.host.labels
+    }
+
     /// How registries are asked.
     pub(crate) fn settings(&self) -> Settings {
         Settings {
@@ -197,6 +210,14 @@ mod tests {
         assert_eq!(config.xdp_mode("eth1"), Some(XdpMode::Skb));
         assert_eq!(config.xdp_mode("eth2"), None);
         assert!(Config::read(Path::new("/nonexistent/bpfman.toml")).is_ok());
+    }
+
+    #[test]
+    fn labels_of_the_host_are_read() {
+        let config = read("[host.labels]\nrole = \"edge\"\n").unwrap();
+        assert_eq!(config.labels()["role"], "edge");
+        let config = read("[host]\nlabels = { \"k8s.io/os\" = \"linux\" }\n").unwrap();
+        assert_eq!(config.labels()["k8s.io/os"], "linux");
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! The kernel is the database; what is written beside it only describes what is in it, and one
 //! rename commits a change.
 
+mod apply;
 mod chain;
 mod config;
 mod error;
@@ -11,17 +12,21 @@ mod load;
 mod pending;
 mod plan;
 mod recover;
+mod replace;
 mod request;
 mod session;
 mod state;
 mod undo;
 mod unload;
 mod view;
+mod watch;
 
+pub use apply::{Outcome, Target};
 pub use bytecode::image::{Event, ImageName, Progress};
 pub use error::{Error, ErrorKind, Result};
 pub use image::{Pruned, PullRequest};
 pub use request::{ListFilter, LoadRequest, Options};
+pub use watch::Watch;
 
 use std::path::PathBuf;
 
@@ -57,6 +62,17 @@ impl Manager {
         load::load(self, request, progress).map_err(Error::or_privilege)
     }
 
+    /// Loads and attaches a program in the place of another one: no packet and no event misses
+    /// both. On failure everything is as it was before.
+    pub fn replace(
+        &self,
+        old: ProgramId,
+        request: &LoadRequest,
+        progress: &Progress<'_>,
+    ) -> Result<ProgramView> {
+        replace::replace(self, old, request, progress).map_err(Error::or_privilege)
+    }
+
     /// Detaches and unloads programs of ours. All are tried; those that failed are answered with
     /// their errors.
     pub fn unload(&self, ids: &[ProgramId]) -> Result<Vec<(ProgramId, Error)>> {
@@ -74,6 +90,11 @@ impl Manager {
         let pins = PinTree::at(self.root.bpffs());
         let get = || view::get(&view::read(&self.root)?, &pins, id);
         get().map_err(Error::or_privilege)
+    }
+
+    /// The interfaces of this network namespace, for those who type.
+    pub fn interfaces(&self) -> Vec<String> {
+        kernel::interfaces()
     }
 
     /// How registries are asked, by the configuration.

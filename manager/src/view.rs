@@ -50,6 +50,16 @@ pub(crate) fn get(state: &State, pins: &PinTree, id: ProgramId) -> Result<Progra
     })
 }
 
+/// Whether a program of ours is loaded and attached. The next command that writes finds out for
+/// sure.
+pub(crate) fn runs(pins: &PinTree, record: &Record) -> bool {
+    let attached = match record.attach.net() {
+        Some(_) => position(pins, record).is_some(),
+        None => pins.link(record.id).exists(),
+    };
+    attached && kernel::program_alive(record.id)
+}
+
 /// How often a hook is looked at that somebody changes at the same moment.
 const LOOKS: usize = 5;
 
