@@ -1,6 +1,13 @@
 //! The configuration file. One that does not parse is an error, never ignored.
 
-use std::{collections::BTreeMap, fs, io, num::NonZeroU32, path::Path, time::Duration};
+use std::{
+    collections::BTreeMap,
+    fs, io,
+    net::SocketAddr,
+    num::NonZeroU32,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use bytecode::image::{Limits, Settings};
 use kernel::XdpMode;
@@ -17,6 +24,7 @@ pub(crate) struct Config {
     #[serde(rename = "container_runtime")]
     _container_runtime: toml::Table,
     registry: Registry,
+    pub(crate) grpc: Option<Remote>,
     /// Read by the image commands.
     #[serde(rename = "signing")]
     _signing: toml::Table,
@@ -26,6 +34,20 @@ pub(crate) struct Config {
 #[serde(deny_unknown_fields, default)]
 struct Interface {
     xdp_mode: Option<Mode>,
+}
+
+/// How the daemon may be asked from other machines: always with certificates on both sides.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Remote {
+    /// Address and port.
+    pub listen: SocketAddr,
+    /// The daemon's certificate, with those between it and its authority (PEM).
+    pub certificate: PathBuf,
+    /// The key of the certificate (PEM).
+    pub key: PathBuf,
+    /// The authorities whose certificates clients may show (PEM).
+    pub client_ca: PathBuf,
 }
 
 /// How registries are asked, and what their images may cost.
@@ -157,6 +179,7 @@ mod tests {
             ("[interface.eth1]\n", 1, "interface"),
             ("[interfaces.eth1]\nxdp-mode = \"drv\"\n", 2, "xdp-mode"),
             ("a = \n", 1, ""),
+            ("[grpc]\nlisten = \"[::]:1\"\ncertificate = \"/c\"\nkey = \"/k\"\n", 1, "client_ca"),
         ] {
             let error = read(text).unwrap_err();
             let Error::Config {

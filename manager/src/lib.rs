@@ -11,6 +11,7 @@ mod load;
 mod pending;
 mod plan;
 mod recover;
+pub mod report;
 mod request;
 mod session;
 mod state;
@@ -19,6 +20,7 @@ mod unload;
 mod view;
 
 pub use bytecode::image::{Event, ImageName, Progress};
+pub use config::Remote;
 pub use error::{Error, ErrorKind, Result};
 pub use image::{Pruned, PullRequest};
 pub use request::{ListFilter, LoadRequest, Options};
@@ -69,11 +71,23 @@ impl Manager {
         list().map_err(Error::or_privilege)
     }
 
+    /// The same programs in full.
+    pub fn list_in_full(&self, filter: &ListFilter) -> Result<Vec<ProgramView>> {
+        let pins = PinTree::at(self.root.bpffs());
+        let list = || view::list_in_full(&view::read(&self.root)?, &pins, filter);
+        list().map_err(Error::or_privilege)
+    }
+
     /// One program in full, ours or not. Changes nothing and waits for nobody.
     pub fn get(&self, id: ProgramId) -> Result<ProgramView> {
         let pins = PinTree::at(self.root.bpffs());
         let get = || view::get(&view::read(&self.root)?, &pins, id);
         get().map_err(Error::or_privilege)
+    }
+
+    /// Where the daemon may be asked from other machines; None: nowhere.
+    pub fn remote(&self) -> Result<Option<Remote>> {
+        Ok(Config::read(&self.config)?.grpc)
     }
 
     /// How registries are asked, by the configuration.

@@ -93,6 +93,20 @@ pub(crate) fn list(state: &State, filter: &ListFilter) -> Result<Vec<Summary>> {
     Ok(rows)
 }
 
+/// The same programs in full, but for those that went in the meantime.
+pub(crate) fn list_in_full(
+    state: &State,
+    pins: &PinTree,
+    filter: &ListFilter,
+) -> Result<Vec<ProgramView>> {
+    let rows = list(state, filter)?.into_iter();
+    rows.filter_map(|row| match get(state, pins, row.id) {
+        Err(Error::NoProgram(_)) => None,
+        other => Some(other),
+    })
+    .collect()
+}
+
 /// None for a program that is gone: the next command that writes drops its record.
 fn summary(id: ProgramId, state: &State) -> Result<Option<Summary>> {
     let Some(program) = kernel::glance(id)? else {
