@@ -74,7 +74,9 @@ fn globals(globals: &BTreeMap<String, String>) -> BTreeMap<String, Vec<u8>> {
             .collect()
     };
     let pairs = globals.iter();
-    pairs.map(|(name, hex)| (name.clone(), bytes(hex))).collect()
+    pairs
+        .map(|(name, hex)| (name.clone(), bytes(hex)))
+        .collect()
 }
 
 fn attach(attach: Attach, position: Option<usize>) -> Info {

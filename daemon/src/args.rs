@@ -21,7 +21,11 @@ systemd may hand over the socket (LISTEN_FDS). Otherwise the daemon makes it, fo
 #[command(long_about = LONG_ABOUT)]
 pub struct Args {
     /// Optional: Socket to listen on, unless systemd hands one over.
-    #[arg(long, value_name = "PATH", default_value = "/run/bpfman-sock/bpfman.sock")]
+    #[arg(
+        long,
+        value_name = "PATH",
+        default_value = "/run/bpfman-sock/bpfman.sock"
+    )]
     #[arg(value_parser = absolute())]
     pub(crate) socket: PathBuf,
 

@@ -90,9 +90,7 @@ async fn daemon(args: &Args, sockets: &Sockets) -> Result<(), Error> {
     let why = end.wait(&activity).await;
     log::info!("ending: {why}");
     notify(NotifyState::Stopping);
-    health
-        .set_not_serving::<BpfmanServer<Service>>()
-        .await;
+    health.set_not_serving::<BpfmanServer<Service>>().await;
     servers.finish(&activity).await;
     Ok(())
 }

@@ -130,7 +130,9 @@ fn refuse_live(path: &Path) -> Result<(), Error> {
     match fs::symlink_metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(socket("look at", path)(error)),
-        Ok(it) if !it.file_type().is_socket() => return Err(Error::NotASocket { path: path_buf() }),
+        Ok(it) if !it.file_type().is_socket() => {
+            return Err(Error::NotASocket { path: path_buf() });
+        }
         Ok(_) => {}
     }
     match UnixStream::connect(path) {

@@ -179,7 +179,11 @@ mod tests {
             ("[interface.eth1]\n", 1, "interface"),
             ("[interfaces.eth1]\nxdp-mode = \"drv\"\n", 2, "xdp-mode"),
             ("a = \n", 1, ""),
-            ("[grpc]\nlisten = \"[::]:1\"\ncertificate = \"/c\"\nkey = \"/k\"\n", 1, "client_ca"),
+            (
+                "[grpc]\nlisten = \"[::]:1\"\ncertificate = \"/c\"\nkey = \"/k\"\n",
+                1,
+                "client_ca",
+            ),
         ] {
             let error = read(text).unwrap_err();
             let Error::Config {

@@ -1,6 +1,7 @@
 //! Servers that run inside a sandbox: they live in its network namespace and end with the test.
 
 mod ca;
+mod daemon;
 mod dockerd;
 mod gate;
 pub mod hostile;
@@ -9,6 +10,7 @@ mod registry;
 mod tokens;
 
 pub use ca::Ca;
+pub use daemon::{Daemon, run_daemon};
 pub use dockerd::Dockerd;
 pub use gate::Gate;
 pub use hostile::Hostile;

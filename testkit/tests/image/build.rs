@@ -43,7 +43,10 @@ impl Workshop {
         let dir = sandbox.tmp().join("workshop");
         let project = dir.join(PROJECT);
         fs::create_dir_all(&project).unwrap();
-        for name in ["Containerfile.bytecode", "Containerfile.bytecode.multi.arch"] {
+        for name in [
+            "Containerfile.bytecode",
+            "Containerfile.bytecode.multi.arch",
+        ] {
             let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(name);
             fs::copy(from, dir.join(name)).unwrap();
         }
@@ -137,7 +140,11 @@ impl Workshop {
         let file = files.trim_end();
         let out = self.sandbox.tmp().join("unpacked");
         fs::create_dir_all(&out).unwrap();
-        tool("tar", &["-xzf", &layer, "-C", &out.display().to_string(), file]).ok();
+        tool(
+            "tar",
+            &["-xzf", &layer, "-C", &out.display().to_string(), file],
+        )
+        .ok();
         json!({
             "machine": config["architecture"],
             "system": config["os"],
@@ -149,7 +156,16 @@ impl Workshop {
 
     /// What bpfman pulls of an image, asking the registry.
     fn pulled(&self, image: &str) -> Value {
-        let args = ["image", "pull", "--image-url", image, "-p", "Always", "-o", "json"];
+        let args = [
+            "image",
+            "pull",
+            "--image-url",
+            image,
+            "-p",
+            "Always",
+            "-o",
+            "json",
+        ];
         let answer: Value = serde_json::from_str(&self.bpfman(&args).ok()).unwrap();
         answer["image"].clone()
     }
@@ -169,14 +185,21 @@ impl Workshop {
             entries.map(|entry| entry.unwrap().file_name()).collect()
         };
         assert_eq!(names(self.podman.tmp()), Vec::<std::ffi::OsString>::new());
-        let lists = self.podman.podman(&["images", "--format", "{{.Repository}}"]).ok();
+        let lists = self
+            .podman
+            .podman(&["images", "--format", "{{.Repository}}"])
+            .ok();
         assert!(!lists.contains("bpfman-build"), "{lists}");
         let mut here = names(self.dir.clone());
         here.retain(|name| !name.to_string_lossy().ends_with(".o"));
         here.sort_unstable();
         assert_eq!(
             here,
-            ["Containerfile.bytecode", "Containerfile.bytecode.multi.arch", "examples"]
+            [
+                "Containerfile.bytecode",
+                "Containerfile.bytecode.multi.arch",
+                "examples"
+            ]
         );
     }
 }

@@ -87,11 +87,7 @@ fn usage() -> String {
 }
 
 /// Builds an image and pushes it, or writes it.
-pub(super) fn run(
-    args: &Build,
-    quiet: bool,
-    manager: &Manager,
-) -> Result<(), Failure> {
+pub(super) fn run(args: &Build, quiet: bool, manager: &Manager) -> Result<(), Failure> {
     args.check()?;
     let failed = |error| Failure::Build {
         doing: format!("cannot build {}", args.tag),

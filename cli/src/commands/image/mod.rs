@@ -46,11 +46,7 @@ pub(crate) enum Verb {
 }
 
 /// Does one of them.
-pub(crate) fn run(
-    args: &Image,
-    quiet: bool,
-    manager: &Manager,
-) -> Result<(), Failure> {
+pub(crate) fn run(args: &Image, quiet: bool, manager: &Manager) -> Result<(), Failure> {
     match &args.verb {
         Verb::Pull(args) => pull::run(args, quiet, manager),
         Verb::List(args) => store::list(args, manager),

@@ -125,11 +125,7 @@ impl Pull {
 }
 
 /// Brings an image into the store.
-pub(super) fn run(
-    args: &Pull,
-    quiet: bool,
-    manager: &Manager,
-) -> Result<(), Failure> {
+pub(super) fn run(args: &Pull, quiet: bool, manager: &Manager) -> Result<(), Failure> {
     let request = args.request()?;
     let progress = Progress::new(&request.url, quiet);
     let pulled = manager.image_pull(&request, &|event| progress.show(event));

@@ -71,11 +71,7 @@ impl LoadImage {
 }
 
 /// Loads a program from an image.
-pub(super) fn run(
-    args: &LoadImage,
-    quiet: bool,
-    manager: &Manager,
-) -> Result<(), Failure> {
+pub(super) fn run(args: &LoadImage, quiet: bool, manager: &Manager) -> Result<(), Failure> {
     let request = args.request()?;
     let progress = Progress::new(&args.image.url, quiet);
     args.common
