@@ -6,7 +6,7 @@ use manager::{Manager, report::explain};
 use sd_notify::NotifyState;
 use tokio::{
     net::{UnixListener, UnixStream},
-    runtime::{Builder, Runtime},
+    runtime::Builder,
     signal::unix::{Signal, SignalKind, signal},
     sync::watch,
     task::JoinSet,
@@ -45,26 +45,24 @@ const DELIVER: Duration = Duration::from_secs(2);
 /// Runs the daemon to its end.
 pub fn run(args: &Args) -> Result<(), Error> {
     logger::start(args.verbose, args.quiet);
-    let sockets = Sockets::open(&args.socket)?;
     // One thread: it only passes on what the threads of the calls do.
     let runtime = Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(failed("start the runtime"))?;
-    let ended = runtime.block_on(daemon(args, &sockets));
-    shut_down(runtime);
-    ended
-}
-
-/// Without waiting for calls that were given up.
-fn shut_down(runtime: Runtime) {
+    let ended = runtime.block_on(daemon(args));
+    // Not waiting for what was given up.
     runtime.shutdown_background();
+    ended
 }
 
 fn failed(doing: &'static str) -> impl FnOnce(std::io::Error) -> Error {
     move |source| Error::Runtime { doing, source }
 }
 
-async fn daemon(args: &Args, sockets: &Sockets) -> Result<(), Error> {
-    let mut end = End::new(args.idle(sockets.handed_over))?;
+async fn daemon(args: &Args) -> Result<(), Error> {
+    // Before anybody can see that there is a daemon, and end it.
+    let mut end = End::new()?;
+    let sockets = Sockets::open(&args.socket)?;
+    end.idle = args.idle(sockets.handed_over);
     let manager = Manager::new(args.options());
     let remote = manager.remote();
     let activity = Activity::default();
@@ -89,6 +87,7 @@ async fn daemon(args: &Args, sockets: &Sockets) -> Result<(), Error> {
     notify(NotifyState::Ready);
     let why = end.wait(&activity).await;
     log::info!("ending: {why}");
+    drop(sockets);
     notify(NotifyState::Stopping);
     health.set_not_serving::<BpfmanServer<Service>>().await;
     servers.finish(&activity).await;
@@ -139,12 +138,12 @@ struct End {
 }
 
 impl End {
-    fn new(idle: Option<Duration>) -> Result<Self, Error> {
+    fn new() -> Result<Self, Error> {
         let on = |kind| signal(kind).map_err(failed("wait for signals"));
         Ok(Self {
             terminate: on(SignalKind::terminate())?,
             interrupt: on(SignalKind::interrupt())?,
-            idle,
+            idle: None,
         })
     }
 

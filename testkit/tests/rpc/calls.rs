@@ -204,8 +204,10 @@ fn lists_are_filtered() {
         client.list(wanted).unwrap().results.len()
     };
     assert_eq!((of(XDP), of(TC), of(77)), (1, 0, 0));
-    let mut other = ListRequest::default();
-    other.match_metadata = [("owner".to_owned(), "nobody".to_owned())].into();
+    let other = ListRequest {
+        match_metadata: [("owner".to_owned(), "nobody".to_owned())].into(),
+        ..ListRequest::default()
+    };
     assert_eq!(client.list(other).unwrap().results, []);
 
     // A foreign program can be looked at, and not unloaded.

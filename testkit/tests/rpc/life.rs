@@ -61,7 +61,9 @@ fn sigterm_lets_a_load_finish() {
     daemon.signal(Signal::SIGTERM);
     let ending = || daemon.log().contains("ending: SIGTERM");
     assert!(wait_until(20, ending), "{}", daemon.log());
-    // Who comes now is not served: the socket is closed, or nobody takes the connection.
+    // Who comes now is told so at once.
+    let refused = || std::os::unix::net::UnixStream::connect(Daemon::SOCKET).is_err();
+    assert!(wait_until(20, refused));
     assert!(!daemon.has_ended());
     gate.open();
     let id = loading.join().unwrap().unwrap().kernel_info.unwrap().id;

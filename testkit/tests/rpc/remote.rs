@@ -5,6 +5,7 @@ use std::{fs, net::TcpListener};
 use testkit::{
     Sandbox,
     servers::{Ca, Daemon},
+    wait_until,
 };
 use tonic::transport::{Certificate, ClientTlsConfig, Endpoint, Identity};
 
@@ -15,10 +16,11 @@ fn configure(sandbox: &Sandbox, server: &Ca, clients: &Ca) -> u16 {
     let free = TcpListener::bind(("127.0.0.1", 0)).unwrap();
     let port = free.local_addr().unwrap().port();
     let (certificate, key) = server.server();
+    let [certificate, key, authority] =
+        [certificate, key, clients.certificate()].map(|path| path.display().to_string());
     sandbox.config(&format!(
-        "[grpc]\nlisten = \"127.0.0.1:{port}\"\ncertificate = {certificate:?}\nkey = {key:?}\n\
-         client_ca = {:?}\n",
-        clients.certificate()
+        "[grpc]\nlisten = \"127.0.0.1:{port}\"\ncertificate = \"{certificate}\"\n\
+         key = \"{key}\"\nclient_ca = \"{authority}\"\n"
     ));
     port
 }
@@ -44,6 +46,12 @@ fn both_sides_show_certificates() {
         ["server", "clients", "strangers"].map(|name| Ca::new(&sandbox.tmp().join(name)));
     let port = configure(&sandbox, &server, &clients);
     let daemon = Daemon::start(&sandbox);
+    let ready = || {
+        daemon
+            .log()
+            .contains(&format!("listening on 127.0.0.1:{port} as well"))
+    };
+    assert!(wait_until(20, ready), "{}", daemon.log());
     let client = connect(port, &server, Some(&clients)).unwrap();
     let id = client.loaded(tracepoint("syscalls/sys_enter_getcwd"));
     client.unload(id).unwrap();

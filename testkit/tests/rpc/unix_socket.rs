@@ -47,10 +47,10 @@ fn root_and_the_group_may_connect() {
     );
     // To connect is to write.
     let connects = |group: &str| {
-        let mut test = Command::new("setpriv");
-        test.args(["--reuid", "65534", "--regid", group, "--clear-groups"]);
-        test.args(["test", "-w", Daemon::SOCKET]);
-        test.status().unwrap().success()
+        let mut writable = Command::new("setpriv");
+        writable.args(["--reuid", "65534", "--regid", group, "--clear-groups"]);
+        writable.args(["test", "-w", Daemon::SOCKET]);
+        writable.status().unwrap().success()
     };
     assert!(connects("54321"));
     assert!(!connects("65534"));
