@@ -3,8 +3,7 @@
 use std::io::{self, Write as _};
 
 use log::{Level, LevelFilter, Log, Metadata, Record};
-
-use crate::report;
+use manager::report;
 
 struct Stderr;
 
@@ -31,7 +30,7 @@ impl Log for Stderr {
     fn log(&self, record: &Record<'_>) {
         if self.enabled(record.metadata()) {
             // A closed stderr must not stop what the command is doing.
-            let text = report::one_paragraph(&record.args().to_string());
+            let text = manager::report::one_paragraph(&record.args().to_string());
             let _ = writeln!(io::stderr(), "{}: {text}", label(record.level()));
         }
     }

@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeMap,
     fs, io,
+    net::SocketAddr,
     num::NonZeroU32,
     path::{Path, PathBuf},
     time::Duration,
@@ -23,6 +24,7 @@ pub(crate) struct Config {
     container_runtime: ContainerRuntime,
     registry: Registry,
     host: Host,
+    pub(crate) grpc: Option<Remote>,
     /// Read by the image commands.
     #[serde(rename = "signing")]
     _signing: toml::Table,
@@ -84,6 +86,20 @@ impl TryFrom<String> for SocketPath {
 #[serde(deny_unknown_fields, default)]
 struct Host {
     labels: BTreeMap<String, String>,
+}
+
+/// How the daemon may be asked from other machines: always with certificates on both sides.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Remote {
+    /// Address and port.
+    pub listen: SocketAddr,
+    /// The daemon's certificate, with those between it and its authority (PEM).
+    pub certificate: PathBuf,
+    /// The key of the certificate (PEM).
+    pub key: PathBuf,
+    /// The authorities whose certificates clients may show (PEM).
+    pub client_ca: PathBuf,
 }
 
 /// How registries are asked, and what their images may cost.
@@ -269,6 +285,11 @@ mod tests {
                 "[container_runtime]\ndocker_socket = \"tcp://h:1\"\n",
                 2,
                 "tcp://h:1",
+            ),
+            (
+                "[grpc]\nlisten = \"[::]:1\"\ncertificate = \"/c\"\nkey = \"/k\"\n",
+                1,
+                "client_ca",
             ),
         ] {
             let error = read(text).unwrap_err();

@@ -13,6 +13,7 @@ mod pending;
 mod plan;
 mod recover;
 mod replace;
+pub mod report;
 mod request;
 mod session;
 mod state;
@@ -23,6 +24,7 @@ mod watch;
 
 pub use apply::{Outcome, Target};
 pub use bytecode::image::{Event, ImageName, Progress};
+pub use config::Remote;
 pub use error::{Error, ErrorKind, Result};
 pub use image::{Pruned, PullRequest};
 pub use request::{ListFilter, LoadRequest, Options};
@@ -85,6 +87,13 @@ impl Manager {
         list().map_err(Error::or_privilege)
     }
 
+    /// The same programs in full.
+    pub fn list_in_full(&self, filter: &ListFilter) -> Result<Vec<ProgramView>> {
+        let pins = PinTree::at(self.root.bpffs());
+        let list = || view::list_in_full(&view::read(&self.root)?, &pins, filter);
+        list().map_err(Error::or_privilege)
+    }
+
     /// One program in full, ours or not. Changes nothing and waits for nobody.
     pub fn get(&self, id: ProgramId) -> Result<ProgramView> {
         let pins = PinTree::at(self.root.bpffs());
@@ -95,6 +104,11 @@ impl Manager {
     /// The interfaces of this network namespace, for those who type.
     pub fn interfaces(&self) -> Vec<String> {
         kernel::interfaces()
+    }
+
+    /// Where the daemon may be asked from other machines; None: nowhere.
+    pub fn remote(&self) -> Result<Option<Remote>> {
+        Ok(Config::read(&self.config)?.grpc)
     }
 
     /// How registries are asked, by the configuration.
