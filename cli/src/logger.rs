@@ -30,7 +30,7 @@ impl Log for Stderr {
     fn log(&self, record: &Record<'_>) {
         if self.enabled(record.metadata()) {
             // A closed stderr must not stop what the command is doing.
-            let text = manager::report::one_paragraph(&record.args().to_string());
+            let text = report::one_paragraph(&record.args().to_string());
             let _ = writeln!(io::stderr(), "{}: {text}", label(record.level()));
         }
     }
