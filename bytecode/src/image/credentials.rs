@@ -301,6 +301,13 @@ struct Answer {
     secret: String,
 }
 
+fn failure(helper: &str) -> impl Fn(String) -> ImageError {
+    move |why| ImageError::Helper {
+        helper: helper.to_owned(),
+        why,
+    }
+}
+
 /// Runs `docker-credential-HELPER get`. A helper of the one behind sudo runs as that user: it looks
 /// into their key ring, and it is no business of root.
 fn ask(
@@ -309,10 +316,7 @@ fn ask(
     place: &Place,
     timeout: Duration,
 ) -> Result<Option<Secret>, ImageError> {
-    let failed = |why: String| ImageError::Helper {
-        helper: helper.to_owned(),
-        why,
-    };
+    let failed = failure(helper);
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
     if helper.starts_with('.') || !helper.chars().all(plain) {
         return Err(failed("this is no name of a helper".to_owned()));
@@ -328,10 +332,7 @@ fn run_helper(
     place: &Place,
     timeout: Duration,
 ) -> Result<Option<Secret>, ImageError> {
-    let failed = |why: String| ImageError::Helper {
-        helper: helper.to_owned(),
-        why,
-    };
+    let failed = failure(helper);
     command
         .arg("get")
         .stdin(Stdio::piped())

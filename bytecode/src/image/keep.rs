@@ -58,7 +58,30 @@ pub(super) struct Fetched<'a> {
     pub(super) writer: Writer<'a>,
 }
 
-impl Fetched<'_> {
+impl<'a> Fetched<'a> {
+    /// Under the lock of a digest: what the store has of it is not fetched again, and `fetch` puts
+    /// the rest there, from where `from` says. Then the image gets its `name`.
+    pub(super) fn once(
+        images: &'a Images,
+        digest: Digest,
+        from: ImageOrigin,
+        name: impl FnOnce(&Writer<'_>) -> Result<(), ImageError>,
+        fetch: impl FnOnce(&Writer<'_>) -> Result<Entry, Error>,
+    ) -> Result<Self, Error> {
+        let writer = images.store.writer()?;
+        let _lock = writer.lock(digest)?;
+        let (entry, from) = match whole(images, digest) {
+            Some(entry) => (entry, ImageOrigin::Store),
+            None => (fetch(&writer)?, from),
+        };
+        name(&writer)?;
+        Ok(Self {
+            entry,
+            from,
+            writer,
+        })
+    }
+
     /// Where it was found; from here on it may be removed.
     pub(super) fn provenance(self, holder: Option<Holder>) -> Provenance {
         let digest = self.entry.digest;
@@ -184,7 +207,7 @@ fn only_layer(layers: Layers<Descriptor>, limit: u64) -> Result<Layer, ImageErro
 }
 
 /// The image as it is in the store, if nothing of it is missing or damaged.
-pub(super) fn whole(images: &Images, digest: Digest) -> Option<Entry> {
+fn whole(images: &Images, digest: Digest) -> Option<Entry> {
     let stored = || {
         let entry = images.store.entry(digest)?;
         entry

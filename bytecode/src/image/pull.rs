@@ -22,37 +22,29 @@ pub(super) fn pull<'a>(
     let limit = images.limits.manifest;
     let top = client.manifest(&reference.wanted(), limit)?;
     let digest = top.digest;
-    let writer = images.store.writer()?;
-    let _lock = writer.lock(digest)?;
-    let name = || writer.put_name(reference, &reference.canonical(), digest, None);
-    if let Some(entry) = keep::whole(images, digest) {
-        name()?;
-        let from = ImageOrigin::Store;
-        return Ok(Fetched {
-            entry,
-            from,
-            writer,
-        });
-    }
-    let (top, media_type) = document(top);
-    let found = Found::begin(top, media_type.as_deref(), images.limits.layer, |wanted| {
-        Ok::<_, ImageError>(match wanted {
-            Wanted::Manifest(digest) => document(client.manifest(&digest.to_string(), limit)?),
-            Wanted::Config(digest, size) => {
-                let bytes = client.small_blob(digest, size, limit, "configuration")?;
-                (Blob { digest, bytes }, None)
-            }
-        })
-    })?;
-    let layer = fetch(&client, &writer, &found)?;
-    let entry = keep::keep(images, &writer, &found, layer)?;
-    name()?;
-    let from = ImageOrigin::Registry;
-    Ok(Fetched {
-        entry,
-        from,
-        writer,
-    })
+    Fetched::once(
+        images,
+        digest,
+        ImageOrigin::Registry,
+        |writer| writer.put_name(reference, &reference.canonical(), digest, None),
+        |writer| {
+            let (top, media_type) = document(top);
+            let layer = images.limits.layer;
+            let found = Found::begin(top, media_type.as_deref(), layer, |wanted| {
+                Ok::<_, ImageError>(match wanted {
+                    Wanted::Manifest(digest) => {
+                        document(client.manifest(&digest.to_string(), limit)?)
+                    }
+                    Wanted::Config(digest, size) => {
+                        let bytes = client.small_blob(digest, size, limit, "configuration")?;
+                        (Blob { digest, bytes }, None)
+                    }
+                })
+            })?;
+            let layer = fetch(&client, writer, &found)?;
+            keep::keep(images, writer, &found, layer)
+        },
+    )
 }
 
 fn document(manifest: Manifest) -> (Blob, Option<String>) {

@@ -26,7 +26,7 @@ use std::{
     time::Duration,
 };
 
-use model::{Digest, Holder, ImageOrigin, ImageReference, Runtime};
+use model::{Digest, Holder, ImageReference, Runtime};
 
 use super::{
     ImageError, Images, Limits, Request,
@@ -409,30 +409,18 @@ pub(super) fn take<'a>(
         holder: holder.to_string(),
         source: Box::new(source),
     };
-    let writer = images.store.writer()?;
-    let _lock = writer.lock(digest)?;
-    let name = || writer.put_name(request.reference, &located.name, digest, Some(holder));
-    if let Some(entry) = keep::whole(images, digest) {
-        name()?;
-        let from = ImageOrigin::Store;
-        return Ok(Fetched {
-            entry,
-            from,
-            writer,
-        });
-    }
-    let (found, layer) = located
-        .export(images.limits, &writer)
-        .map_err(|error| match error {
-            Export::Image(error) => wrong(error.into()),
-            Export::Runtime(source) => wrong(ImageError::Runtime { source }.into()),
-        })?;
-    let entry = keep::keep(images, &writer, &found, layer).map_err(wrong)?;
-    name()?;
-    let from = holder.runtime.into();
-    Ok(Fetched {
-        entry,
-        from,
-        writer,
-    })
+    Fetched::once(
+        images,
+        digest,
+        holder.runtime.into(),
+        |writer| writer.put_name(request.reference, &located.name, digest, Some(holder)),
+        |writer| {
+            let exported = located.export(images.limits, writer);
+            let (found, layer) = exported.map_err(|error| match error {
+                Export::Image(error) => wrong(error.into()),
+                Export::Runtime(source) => wrong(ImageError::Runtime { source }.into()),
+            })?;
+            Ok(keep::keep(images, writer, &found, layer).map_err(wrong)?)
+        },
+    )
 }
