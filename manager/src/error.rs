@@ -142,6 +142,26 @@ pub enum Error {
     /// An argument of `load` that can never work.
     #[error("{0}")]
     Invalid(&'static str),
+    /// Manifests contradict each other.
+    #[error("{0}")]
+    Manifest(String),
+    /// The program whose maps are to be shared could not be loaded.
+    #[error("{0}, whose maps it shares, could not be loaded")]
+    OwnerFailed(manifest::Identity),
+    /// The list of programs cannot be written as manifests.
+    #[error("cannot write manifests")]
+    Export {
+        /// Why.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// Waiting for changes.
+    #[error("cannot wait for {what}")]
+    Wait {
+        /// For what.
+        what: &'static str,
+        /// Why.
+        source: io::Error,
+    },
     /// A file of ours.
     #[error("cannot {doing} {path}")]
     File {
@@ -244,11 +264,17 @@ impl Error {
             | Self::ChainFull { .. }
             | Self::Foreign { .. }
             | Self::NothingShared { .. }
+            | Self::Manifest(_)
+            | Self::OwnerFailed(_)
             | Self::StateVersion { .. } => ErrorKind::Conflict,
             Self::NoChain { .. } | Self::Unsupported { .. } => ErrorKind::Unsupported,
             Self::Privilege { .. } => ErrorKind::Permission,
-            Self::File { source, .. } | Self::ReadConfig { source, .. } => kind_of_io(source),
-            Self::DamagedState { .. } | Self::Encode { .. } => ErrorKind::Internal,
+            Self::File { source, .. }
+            | Self::ReadConfig { source, .. }
+            | Self::Wait { source, .. } => kind_of_io(source),
+            Self::DamagedState { .. } | Self::Encode { .. } | Self::Export { .. } => {
+                ErrorKind::Internal
+            }
             Self::Kernel(error) => kind_of_kernel(error),
         }
     }

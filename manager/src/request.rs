@@ -1,6 +1,6 @@
 //! What the front ends ask for.
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{collections::BTreeMap, fmt, path::PathBuf};
 
 use model::{Attach, KernelType, ProgramId, RegistryAuth, Source};
 
@@ -42,6 +42,21 @@ pub struct LoadRequest {
     pub map_owner_id: Option<ProgramId>,
     /// Where and how to attach it.
     pub attach: Attach,
+}
+
+/// For messages: what is loaded, as what. It names the file where it is the file that is wrong.
+impl fmt::Display for LoadRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (&self.name, &self.source) {
+            (Some(name), _) => write!(f, "'{name}'")?,
+            (None, Source::File { path }) => {
+                let file = path.file_name().unwrap_or(path.as_os_str());
+                file.display().fmt(f)?;
+            }
+            (None, Source::Image { url, .. }) => url.fmt(f)?,
+        }
+        write!(f, " as {}", self.attach.kind())
+    }
 }
 
 /// Which programs a list shows.

@@ -9,10 +9,12 @@
 
 mod concurrency;
 mod errors;
+mod exchange;
 mod faults;
 mod images;
 mod interplay;
 mod libc;
+mod manifests;
 mod map_types;
 mod objects;
 mod probes;
@@ -27,4 +29,5 @@ mod tc_chain;
 mod tcx;
 mod testkit_itself;
 mod views;
+mod watch;
 mod xdp_chain;

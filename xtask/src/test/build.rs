@@ -13,6 +13,8 @@ use crate::sh;
 pub(crate) struct Built {
     /// `bpfman` with fault points.
     pub(crate) bpfman: PathBuf,
+    /// `bpfman-rpc`, likewise.
+    pub(crate) daemon: PathBuf,
     /// The binary with the kernel tests.
     pub(crate) tests: PathBuf,
 }
@@ -39,6 +41,10 @@ pub(crate) fn all() -> Result<Built> {
         bpfman: executable(
             sh::cargo("build").args(WHOLE).args(["--bin", "bpfman"]),
             "bpfman",
+        )?,
+        daemon: executable(
+            sh::cargo("build").args(WHOLE).args(["--bin", "bpfman-rpc"]),
+            "bpfman-rpc",
         )?,
         tests: executable(
             sh::cargo("test")

@@ -20,13 +20,14 @@ use tally::{Table, Tally};
 /// Options of `cargo xtask test`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Without options: checks, unit, host, image, 6.1 and 6.12. With a FILTER the checks are left out.
+Without options: checks, unit, host, image, rpc, 6.1 and 6.12. With a FILTER the checks are left out.
 
 checks  formatting, clippy, cargo-deny where it is installed, the committed eBPF objects
 unit    every test of the workspace that needs no kernel
 host    the kernel tests on this machine's kernel, as root
 image   the tests of images on this machine's kernel, as root, with Debian's registry, skopeo,
         docker and podman, which run for the length of a test and are reachable by it alone
+rpc     the tests of the daemon on this machine's kernel, as root, with tonic's client and Python's
 6.1 …   the same kernel tests in QEMU")]
 pub(crate) struct Args {
     /// Run only tests whose name contains one of these
@@ -43,6 +44,7 @@ enum Lane {
     Unit,
     Host,
     Image,
+    Rpc,
     #[value(name = "6.1")]
     V6_1,
     #[value(name = "6.12")]
@@ -54,7 +56,7 @@ enum Lane {
 impl Lane {
     fn kernel(self) -> Option<Version> {
         match self {
-            Self::Checks | Self::Unit | Self::Host | Self::Image => None,
+            Self::Checks | Self::Unit | Self::Host | Self::Image | Self::Rpc => None,
             Self::V6_1 => Some(Version::V6_1),
             Self::V6_12 => Some(Version::V6_12),
             Self::V5_10 => Some(Version::V5_10),
@@ -72,6 +74,9 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     }
     if lanes.contains(&Lane::Image) {
         needs.extend([Need::Host, Need::Registry, Need::Images]);
+    }
+    if lanes.contains(&Lane::Rpc) {
+        needs.extend([Need::Host, Need::Registry, Need::Images, Need::Rpc]);
     }
     if !kernels.is_empty() {
         needs.extend([Need::Vm, Need::Registry]);
@@ -91,6 +96,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
                 (Lane::Unit, native::Lane::Unit),
                 (Lane::Host, native::Lane::Host),
                 (Lane::Image, native::Lane::Image),
+                (Lane::Rpc, native::Lane::Rpc),
             ] {
                 if lanes.contains(&lane) {
                     table.add(native::run(native, &built, &args.filter));
@@ -116,7 +122,14 @@ fn chosen(args: &Args) -> Vec<Lane> {
     if !args.lane.is_empty() {
         return args.lane.clone();
     }
-    let mut lanes = vec![Lane::Unit, Lane::Host, Lane::Image, Lane::V6_1, Lane::V6_12];
+    let mut lanes = vec![
+        Lane::Unit,
+        Lane::Host,
+        Lane::Image,
+        Lane::Rpc,
+        Lane::V6_1,
+        Lane::V6_12,
+    ];
     if args.filter.is_empty() {
         lanes.insert(0, Lane::Checks);
     }

@@ -1,0 +1,71 @@
+//! `bpfman manpages`
+
+use std::{fs, path::PathBuf};
+
+use clap::{Args, Command, CommandFactory as _};
+
+use crate::{args::Cli, parse, report::Failure};
+
+const LONG_ABOUT: &str = "\
+Write the manual pages
+
+One page for each command, in section 8, made from the same texts as --help.";
+
+const AFTER_HELP: &str = "\
+Example:
+  bpfman manpages /usr/local/share/man/man8";
+
+/// Arguments of `bpfman manpages`.
+#[derive(Debug, Args)]
+#[command(about = "Write the manual pages", long_about = LONG_ABOUT)]
+#[command(after_long_help = AFTER_HELP)]
+pub(crate) struct Manpages {
+    /// Required: Folder for the pages; it is made where it does not exist
+    #[arg(value_name = "DIR", verbatim_doc_comment, value_parser = parse::absolute())]
+    folder: PathBuf,
+}
+
+/// Writes all pages.
+pub(crate) fn run(args: &Manpages) -> Result<(), Failure> {
+    let write = || {
+        fs::create_dir_all(&args.folder)?;
+        for (name, page) in pages()? {
+            fs::write(args.folder.join(name), page)?;
+        }
+        Ok(())
+    };
+    write().map_err(|error| Failure::Input {
+        what: format!("cannot write the pages to {}", args.folder.display()),
+        error,
+    })
+}
+
+/// File name and text of each page.
+pub(crate) fn pages() -> std::io::Result<Vec<(String, Vec<u8>)>> {
+    let mut root = Cli::command().disable_help_subcommand(true);
+    root.build();
+    let mut pages = Vec::new();
+    collect(&root, "bpfman", &mut pages)?;
+    Ok(pages)
+}
+
+fn collect(
+    command: &Command,
+    name: &str,
+    pages: &mut Vec<(String, Vec<u8>)>,
+) -> std::io::Result<()> {
+    // The title says which of several commands of a name it is: bpfman-load-file-xdp.
+    let titled = command.clone().display_name(name);
+    let man = clap_mangen::Man::new(titled)
+        .title(name.to_ascii_uppercase())
+        .section("8")
+        .manual("bpfman");
+    let mut page = Vec::new();
+    man.render(&mut page)?;
+    pages.push((format!("{name}.8"), page));
+    let commands = command.get_subcommands();
+    for sub in commands.filter(|sub| !sub.get_name().starts_with("__")) {
+        collect(sub, &format!("{name}-{}", sub.get_name()), pages)?;
+    }
+    Ok(())
+}
