@@ -80,6 +80,7 @@ fn view(attach: Attach, source: Source) -> ProgramView {
             map_used_by: vec![ProgramId(16), ProgramId(17)],
             attach,
             position: Some(3),
+            provenance: None,
         }),
         kernel: KernelState {
             id: ProgramId(17),
