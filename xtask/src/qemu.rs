@@ -206,7 +206,8 @@ fn last_lines(console: &[u8]) -> String {
     let lines: Vec<_> = text
         .lines()
         .map(|line| line.trim_end().trim_start_matches("\u{1b}c"))
-        .filter(|line| !line.is_empty())
+        // Addresses that only lay on the stack ("?") would push the reason out of sight.
+        .filter(|line| !line.is_empty() && !line.contains("]  ? "))
         .collect();
     // A crash tells its reason first and then much about the processor.
     let crash = lines.iter().position(|line| {
