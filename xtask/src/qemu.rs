@@ -145,7 +145,11 @@ fn command(
 ) -> Command {
     let (accel, cpu) = match machine.accel {
         Accel::Kvm => ("kvm", "host"),
-        Accel::Tcg => ("tcg,thread=multi", "max"),
+        // With a thread for each processor, QEMU 10.0 may go on with a translation of code that
+        // another processor has just changed: where programs are swapped under traffic on a busy
+        // host, kernels died in breakpoints (`Oops: int3 … bpf_dispatcher_xdp_func`) that were no
+        // longer there. One thread changes processors between translations only.
+        Accel::Tcg => ("tcg,thread=single", "max"),
     };
     // setpriv becomes QEMU: when this program is killed, the kernel ends the guest.
     let mut command = Command::new("setpriv");
