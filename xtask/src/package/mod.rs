@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 
 pub(crate) use build::Binaries;
+pub(crate) use deb::UNITS;
 
 use crate::setup::{self, Need};
 use crate::sh;
@@ -54,21 +55,23 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     Ok(())
 }
 
-/// A package for tests: of programs that were built for tests, so that nothing compiles twice.
-///
-/// Where they were built on a newer Debian and do not run on [`SUITE`], they are built once more.
-pub(crate) fn for_tests(built: &Binaries, revision: u32, output: &Path) -> Result<PathBuf> {
+/// Programs for the package of tests: those that were built for tests, so that nothing compiles
+/// twice. Where that was done on a newer Debian and they do not run on [`SUITE`], they are built once
+/// more.
+pub(crate) fn for_tests(built: &Binaries) -> Result<Binaries> {
     let sysroot = sysroot::get()?;
-    let again;
-    let mut binaries = built;
-    if let Err(error) = needs::of(&[&built.bpfman, &built.daemon], &sysroot) {
-        let what = format!("build for {SUITE}, because {error:#}");
-        again = sh::step(&what, || build::build(&sysroot, build::Profile::Dev))?;
-        binaries = &again;
-    }
+    let Err(error) = needs::of(&[&built.bpfman, &built.daemon], &sysroot) else {
+        return Ok(built.clone());
+    };
+    let what = format!("build once more, because {error:#}");
+    sh::step(&what, || build::build(&sysroot, build::Profile::Dev))
+}
+
+/// A package for tests, packed in a hurry.
+pub(crate) fn make_quickly(binaries: &Binaries, revision: u32, output: &Path) -> Result<PathBuf> {
     deb::make(&deb::Plan {
         binaries,
-        sysroot: &sysroot,
+        sysroot: &sysroot::get()?,
         revision,
         quick: true,
         output,
