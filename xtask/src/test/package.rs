@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -283,7 +284,7 @@ fn manual_pages_render(place: &Place) -> Result<()> {
     let mut lint = vec!["-T", "lint", "-W", "warning"];
     lint.extend(&pages);
     place.silent("mandoc", &lint)?;
-    let groff = "for page; do zcat $page | groff -t -man -Tutf8 -ww -z || exit; done";
+    let groff = "for page; do zcat $page | groff -k -t -man -Tutf8 -ww -z || exit; done";
     let mut args = vec!["-c", groff, "sh"];
     args.extend(&pages);
     place.silent("sh", &args)?;
@@ -319,14 +320,25 @@ fn without_overstrikes(page: &str) -> String {
 }
 
 /// What is typed, and some of what is offered then.
-const COMPLETIONS: [(&str, &[&str]); 4] = [
+const COMPLETIONS: [(&str, &[&str]); 5] = [
     ("bpfman un", &["unload"]),
     ("bpfman load file xdp --pr", &["--priority", "--proceed-on"]),
     ("bpfman load file xdp --iface ", &["lo"]),
     ("bpfman completions ", &["bash", "zsh", "fish"]),
+    ("bpfman unload ", &["4711"]),
 ];
 
+/// No program can be loaded here: its id is said by this one, everything else by the real program.
+const WITH_A_PROGRAM: &str = "\
+#!/bin/sh
+[ \"$*\" = '__complete programs' ] || exec /usr/bin/bpfman \"$@\"
+printf '4711\\txdp pass\\n'
+";
+
 fn shells_complete(place: &Place) -> Result<()> {
+    let first = place.path("usr/local/bin/bpfman");
+    fs::write(&first, WITH_A_PROGRAM)?;
+    fs::set_permissions(&first, fs::Permissions::from_mode(0o755))?;
     for (shell, script) in [
         ("bash", include_str!("complete.bash")),
         ("zsh", include_str!("complete.zsh")),
@@ -346,7 +358,7 @@ fn shells_complete(place: &Place) -> Result<()> {
         }
         fs::remove_file(outside)?;
     }
-    Ok(())
+    fs::remove_file(first).context("remove the program in front of bpfman")
 }
 
 fn upgrade_keeps_what_was_set(place: &Place) -> Result<()> {
