@@ -72,16 +72,18 @@ fn collect(
 }
 
 /// clap_mangen leaves the empty date out of the title, so that what follows it moves up, and writes
-/// alternatives without a place where a line may end.
+/// long alternatives without a place where a line may end.
 fn polished(page: &str, name: &str) -> String {
     let name = name.to_ascii_uppercase();
     let version = env!("CARGO_PKG_VERSION");
-    let line = |line: &str| {
-        if line.starts_with(".TH ") {
+    let line = |line: &str| match line {
+        // Whoever packs the pages knows a date.
+        line if line.starts_with(".TH ") => {
             format!(".TH {name} 8 \"\" \"bpfman {version}\" bpfman\n")
-        } else {
-            line.replace("\\fR|\\fB", "\\fR|\\:\\fB") + "\n"
         }
+        ".SH SYNOPSIS" => ".SH SYNOPSIS\n.ad l\n".to_owned(),
+        ".SH DESCRIPTION" => ".ad b\n.SH DESCRIPTION\n".to_owned(),
+        line => line.replace("\\fR|\\fB", "\\fR|\\:\\fB") + "\n",
     };
     page.lines().map(line).collect()
 }
