@@ -26,7 +26,9 @@ pub(super) fn build(sysroot: &Sysroot, profile: Profile) -> Result<Binaries> {
     let triple = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
     let target = sh::target_dir().join("package");
     let root = format!("--sysroot={}", sysroot.path.display());
-    let mut flags = vec![format!("-Clink-arg={root}")];
+    // The linker looks into the folders of its own machine first, but for those that are named.
+    let libraries = format!("-Lnative={}", sysroot.libraries().display());
+    let mut flags = vec![format!("-Clink-arg={root}"), libraries];
     // Messages do not tell where it was built, and are the same wherever that was.
     let cargo_home = std::env::var_os("CARGO_HOME").map(PathBuf::from);
     let home = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cargo"));

@@ -30,6 +30,12 @@ pub(crate) struct Sysroot {
 }
 
 impl Sysroot {
+    /// Where the linker finds the libraries.
+    pub(super) fn libraries(&self) -> PathBuf {
+        let folder = format!("usr/lib/{}-linux-gnu", std::env::consts::ARCH);
+        self.path.join(folder)
+    }
+
     /// The `symbols` files of the libraries, deb-symbols(5).
     pub(super) fn symbols(&self) -> Result<Vec<String>> {
         let files = PACKAGES
@@ -69,13 +75,25 @@ fn fetch(cache: &Path, path: &Path) -> Result<()> {
         sh::output(Command::new("dpkg-deb").arg("-x").arg(&deb).arg(&tree))?;
         sh::output(Command::new("dpkg-deb").arg("-e").arg(&deb).arg(&control))?;
     }
-    let libraries = format!("usr/lib/{}-linux-gnu", std::env::consts::ARCH);
-    keep_inside(&tree.join(libraries), &tree)?;
+    for folder in [
+        "usr/lib/ARCH-linux-gnu",
+        "lib/ARCH-linux-gnu",
+        "lib64",
+        "lib",
+    ] {
+        keep_inside(
+            &tree.join(folder.replace("ARCH", std::env::consts::ARCH)),
+            &tree,
+        )?;
+    }
     std::fs::rename(&tree, path).with_context(|| format!("fill {}", path.display()))
 }
 
-/// Lets links from the root lead into the tree: `libz.so` is one.
+/// Lets links from the root lead into the tree: `libz.so` is one, and the loader in `lib64`.
 fn keep_inside(folder: &Path, tree: &Path) -> Result<()> {
+    if !folder.is_dir() {
+        return Ok(());
+    }
     let entries =
         std::fs::read_dir(folder).with_context(|| format!("read {}", folder.display()))?;
     for entry in entries {
