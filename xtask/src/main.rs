@@ -15,6 +15,7 @@ mod guest;
 mod initramfs;
 mod kernels;
 mod modules;
+mod package;
 mod qemu;
 mod setup;
 mod sh;
@@ -53,6 +54,8 @@ enum Command {
         #[arg(long)]
         check: bool,
     },
+    /// Make the Debian package
+    Package(package::Args),
     /// Run the kernel tests inside a guest
     #[command(hide = true)]
     GuestTests(test::guest::Args),
@@ -70,6 +73,7 @@ fn main() -> ExitCode {
         Command::Vm(args) => vm::run(args),
         Command::Bench(args) => bench::run(&args),
         Command::Bpf { check } => bpf::run(check).map(|()| ExitCode::SUCCESS),
+        Command::Package(args) => package::run(&args).map(|()| ExitCode::SUCCESS),
         Command::GuestTests(args) => test::guest::run(&args).map(|()| ExitCode::SUCCESS),
     };
     done.unwrap_or_else(|error| {

@@ -5,6 +5,7 @@ mod checks;
 pub(crate) mod guest;
 mod lanes;
 mod native;
+mod package;
 mod tally;
 
 use std::process::ExitCode;
@@ -20,7 +21,7 @@ use tally::{Table, Tally};
 /// Options of `cargo xtask test`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Without options: checks, unit, host, image, rpc, 6.1 and 6.12. With a FILTER the checks are left out.
+Without options: checks, unit, host, image, rpc, package, 6.1 and 6.12. With a FILTER the checks are left out.
 
 checks  formatting, clippy, cargo-deny where it is installed, the committed eBPF objects
 unit    every test of the workspace that needs no kernel
@@ -28,6 +29,7 @@ host    the kernel tests on this machine's kernel, as root
 image   the tests of images on this machine's kernel, as root, with Debian's registry, skopeo,
         docker and podman, which run for the length of a test and are reachable by it alone
 rpc     the tests of the daemon on this machine's kernel, as root, with tonic's client and Python's
+package the Debian package, installed into a Debian 12 in a folder, as root
 6.1 …   the same kernel tests in QEMU")]
 pub(crate) struct Args {
     /// Run only tests whose name contains one of these
@@ -45,6 +47,7 @@ enum Lane {
     Host,
     Image,
     Rpc,
+    Package,
     #[value(name = "6.1")]
     V6_1,
     #[value(name = "6.12")]
@@ -56,7 +59,9 @@ enum Lane {
 impl Lane {
     fn kernel(self) -> Option<Version> {
         match self {
-            Self::Checks | Self::Unit | Self::Host | Self::Image | Self::Rpc => None,
+            Self::Checks | Self::Unit | Self::Host | Self::Image | Self::Rpc | Self::Package => {
+                None
+            }
             Self::V6_1 => Some(Version::V6_1),
             Self::V6_12 => Some(Version::V6_12),
             Self::V5_10 => Some(Version::V5_10),
@@ -77,6 +82,9 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     }
     if lanes.contains(&Lane::Rpc) {
         needs.extend([Need::Host, Need::Registry, Need::Images, Need::Rpc]);
+    }
+    if lanes.contains(&Lane::Package) {
+        needs.extend([Need::Package, Need::Root]);
     }
     if !kernels.is_empty() {
         needs.extend([Need::Vm, Need::Registry]);
@@ -101,6 +109,9 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
                 if lanes.contains(&lane) {
                     table.add(native::run(native, &built, &args.filter));
                 }
+            }
+            if lanes.contains(&Lane::Package) {
+                table.add(package::run(&built, &args.filter));
             }
             table.extend(lanes::run(&kernels, &built, &args.filter));
         }
@@ -127,6 +138,7 @@ fn chosen(args: &Args) -> Vec<Lane> {
         Lane::Host,
         Lane::Image,
         Lane::Rpc,
+        Lane::Package,
         Lane::V6_1,
         Lane::V6_12,
     ];
