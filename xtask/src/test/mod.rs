@@ -5,6 +5,7 @@ mod checks;
 pub(crate) mod guest;
 mod lanes;
 mod native;
+mod reboot;
 mod tally;
 
 use std::process::ExitCode;
@@ -20,7 +21,7 @@ use tally::{Table, Tally};
 /// Options of `cargo xtask test`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Without options: checks, unit, host, image, rpc, 6.1 and 6.12. With a FILTER the checks are left out.
+Without options: checks, unit, host, image, rpc, 6.1, 6.12 and reboot. With a FILTER the checks are left out.
 
 checks  formatting, clippy, cargo-deny where it is installed, the committed eBPF objects
 unit    every test of the workspace that needs no kernel
@@ -28,7 +29,8 @@ host    the kernel tests on this machine's kernel, as root
 image   the tests of images on this machine's kernel, as root, with Debian's registry, skopeo,
         docker and podman, which run for the length of a test and are reachable by it alone
 rpc     the tests of the daemon on this machine's kernel, as root, with tonic's client and Python's
-6.1 …   the same kernel tests in QEMU")]
+6.1 …   the same kernel tests in QEMU
+reboot  a Debian with the package, its units and manifests, started twice in QEMU on one disk")]
 pub(crate) struct Args {
     /// Run only tests whose name contains one of these
     filter: Vec<String>,
@@ -51,12 +53,13 @@ enum Lane {
     V6_12,
     #[value(name = "5.10")]
     V5_10,
+    Reboot,
 }
 
 impl Lane {
     fn kernel(self) -> Option<Version> {
         match self {
-            Self::Checks | Self::Unit | Self::Host | Self::Image | Self::Rpc => None,
+            Self::Checks | Self::Unit | Self::Host | Self::Image | Self::Rpc | Self::Reboot => None,
             Self::V6_1 => Some(Version::V6_1),
             Self::V6_12 => Some(Version::V6_12),
             Self::V5_10 => Some(Version::V5_10),
@@ -77,6 +80,15 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     }
     if lanes.contains(&Lane::Rpc) {
         needs.extend([Need::Host, Need::Registry, Need::Images, Need::Rpc]);
+    }
+    if lanes.contains(&Lane::Reboot) {
+        needs.extend([
+            Need::Vm,
+            Need::Host,
+            Need::Registry,
+            Need::Package,
+            Need::Root,
+        ]);
     }
     if !kernels.is_empty() {
         needs.extend([Need::Vm, Need::Registry]);
@@ -103,6 +115,9 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
                 }
             }
             table.extend(lanes::run(&kernels, &built, &args.filter));
+            if lanes.contains(&Lane::Reboot) {
+                table.add(reboot::run(&built, &args.filter));
+            }
         }
         Err(error) => table.add(Tally::failure("build", &format!("{error:#}"))),
     }
@@ -129,6 +144,7 @@ fn chosen(args: &Args) -> Vec<Lane> {
         Lane::Rpc,
         Lane::V6_1,
         Lane::V6_12,
+        Lane::Reboot,
     ];
     if args.filter.is_empty() {
         lanes.insert(0, Lane::Checks);
