@@ -1,6 +1,6 @@
 //! Disks for guests: a whole Debian that starts by its own init.
 
-use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 

@@ -16,6 +16,7 @@ mod guest;
 mod initramfs;
 mod kernels;
 mod modules;
+mod package;
 mod qemu;
 mod setup;
 mod sh;
@@ -57,6 +58,8 @@ enum Command {
     /// Run the job of a guest that was started from a disk
     #[command(hide = true)]
     GuestAgent,
+    /// Make the Debian package
+    Package(package::Args),
     /// Run the kernel tests inside a guest
     #[command(hide = true)]
     GuestTests(test::guest::Args),
@@ -75,6 +78,7 @@ fn main() -> ExitCode {
         Command::Bench(args) => bench::run(&args),
         Command::Bpf { check } => bpf::run(check).map(|()| ExitCode::SUCCESS),
         Command::GuestAgent => guest::agent().map(|()| ExitCode::SUCCESS),
+        Command::Package(args) => package::run(&args).map(|()| ExitCode::SUCCESS),
         Command::GuestTests(args) => test::guest::run(&args).map(|()| ExitCode::SUCCESS),
     };
     done.unwrap_or_else(|error| {

@@ -35,6 +35,10 @@ pub(crate) enum Need {
     Images,
     /// To ask the daemon as others do: Python with grpcio, in a folder of its own.
     Rpc,
+    /// To make the Debian package.
+    Package,
+    /// To install the package into a Debian of its own, and to put that on a disk.
+    Root,
     /// To run tests at all: cargo-nextest.
     Nextest,
 }
@@ -109,6 +113,10 @@ const PACKAGES: &[(Need, &str, Proof)] = &[
     ),
     (Need::Rpc, "iproute2", Proof::Program("ss")),
     (Need::Rpc, "python3-venv", Proof::Module("ensurepip")),
+    (Need::Package, "binutils", Proof::Program("objdump")),
+    (Need::Package, "xz-utils", Proof::Program("xz")),
+    (Need::Root, "debootstrap", Proof::Program("debootstrap")),
+    (Need::Root, "e2fsprogs", Proof::Program("mkfs.ext4")),
     (Need::Bpf, "clang-19", Proof::Program("clang-19")),
     (Need::Bpf, "llvm-19", Proof::Program("llvm-strip-19")),
     (
@@ -135,6 +143,8 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         Need::Registry,
         Need::Images,
         Need::Rpc,
+        Need::Package,
+        Need::Root,
         Need::Nextest,
     ];
     if !args.check {

@@ -5,6 +5,7 @@ mod checks;
 pub(crate) mod guest;
 mod lanes;
 mod native;
+mod package;
 mod reboot;
 mod tally;
 
@@ -21,7 +22,8 @@ use tally::{Table, Tally};
 /// Options of `cargo xtask test`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Without options: checks, unit, host, image, rpc, 6.1, 6.12 and reboot. With a FILTER the checks are left out.
+Without options: checks, unit, host, image, rpc, package, 6.1, 6.12 and reboot. With a FILTER the
+checks are left out.
 
 checks  formatting, clippy, cargo-deny where it is installed, the committed eBPF objects
 unit    every test of the workspace that needs no kernel
@@ -29,8 +31,9 @@ host    the kernel tests on this machine's kernel, as root
 image   the tests of images on this machine's kernel, as root, with Debian's registry, skopeo,
         docker and podman, which run for the length of a test and are reachable by it alone
 rpc     the tests of the daemon on this machine's kernel, as root, with tonic's client and Python's
+package the Debian package, installed into a Debian 12 in a folder, as root
 6.1 …   the same kernel tests in QEMU
-reboot  a Debian with the package, its units and manifests, started twice in QEMU on one disk")]
+reboot  a Debian 12 with the package, its units and manifests, started twice in QEMU on one disk")]
 pub(crate) struct Args {
     /// Run only tests whose name contains one of these
     filter: Vec<String>,
@@ -47,6 +50,7 @@ enum Lane {
     Host,
     Image,
     Rpc,
+    Package,
     #[value(name = "6.1")]
     V6_1,
     #[value(name = "6.12")]
@@ -59,7 +63,13 @@ enum Lane {
 impl Lane {
     fn kernel(self) -> Option<Version> {
         match self {
-            Self::Checks | Self::Unit | Self::Host | Self::Image | Self::Rpc | Self::Reboot => None,
+            Self::Checks
+            | Self::Unit
+            | Self::Host
+            | Self::Image
+            | Self::Rpc
+            | Self::Package
+            | Self::Reboot => None,
             Self::V6_1 => Some(Version::V6_1),
             Self::V6_12 => Some(Version::V6_12),
             Self::V5_10 => Some(Version::V5_10),
@@ -90,6 +100,9 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
             Need::Root,
         ]);
     }
+    if lanes.contains(&Lane::Package) {
+        needs.extend([Need::Package, Need::Root]);
+    }
     if !kernels.is_empty() {
         needs.extend([Need::Vm, Need::Registry]);
     }
@@ -113,6 +126,9 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
                 if lanes.contains(&lane) {
                     table.add(native::run(native, &built, &args.filter));
                 }
+            }
+            if lanes.contains(&Lane::Package) {
+                table.add(package::run(&built, &args.filter));
             }
             table.extend(lanes::run(&kernels, &built, &args.filter));
             if lanes.contains(&Lane::Reboot) {
@@ -142,6 +158,7 @@ fn chosen(args: &Args) -> Vec<Lane> {
         Lane::Host,
         Lane::Image,
         Lane::Rpc,
+        Lane::Package,
         Lane::V6_1,
         Lane::V6_12,
         Lane::Reboot,

@@ -11,7 +11,7 @@ use super::lanes::{Watch, merge};
 use super::tally::Tally;
 use crate::disk::{AGENT, Tree};
 use crate::kernels::Version;
-use crate::package::{self, Root};
+use crate::package::{self, Binaries, root::Root};
 use crate::sh;
 use crate::vm::Run;
 
@@ -61,7 +61,11 @@ pub(crate) fn run(built: &Built, filter: &[String]) -> Tally {
 
 fn make_disk(temp: &Path, disk: &Path, built: &Built) -> Result<()> {
     let root = Root::create(&temp.join("tree"))?;
-    root.install(&package::build()?)?;
+    let binaries = package::for_tests(&Binaries {
+        bpfman: built.bpfman.clone(),
+        daemon: built.daemon.clone(),
+    })?;
+    root.install(&package::make_quickly(&binaries, 1, temp)?)?;
     let tree = Tree(root.path());
     tree.add_agent()?;
     tree.add_unit("lab.service", LAB)?;
