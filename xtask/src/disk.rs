@@ -14,6 +14,9 @@ const SIZE: &str = "3G";
 /// Where this program lies on a disk.
 pub(crate) const AGENT: &str = "/usr/local/bin/xtask";
 
+/// Where programs of this machine lie on a disk, with their libraries.
+const APART: &str = "/opt/host";
+
 /// Runs the job when all that belongs to the system has started.
 const AGENT_UNIT: &str = "\
 [Unit]
@@ -58,6 +61,9 @@ impl Tree<'_> {
             let path = self.place(&format!("/etc/systemd/system/{unit}"))?;
             symlink("/dev/null", &path).with_context(|| format!("mask {unit}"))?;
         }
+        // Otherwise systemd takes each disk for a new machine that has to be set up.
+        let machine = "0123456789abcdef0123456789abcdef\n";
+        self.add_text("/etc/machine-id", machine, 0o444)?;
         self.add_text("/etc/hostname", "guest\n", 0o644)?;
         self.add_text("/etc/fstab", "/dev/vda / ext4 defaults 0 1\n", 0o644)
     }
@@ -88,18 +94,34 @@ impl Tree<'_> {
         Ok(())
     }
 
-    /// Adds a program without its debug information, and those of its libraries that are not
-    /// there.
+    /// Adds a program of this machine without its debug information. It comes with its libraries
+    /// and its loader, apart from those of the disk, which may be older.
     pub(crate) fn add_program(&self, from: &Path, to: &str) -> Result<()> {
+        let name = |path: &Path| -> Result<String> {
+            let name = path.file_name().context("no file name")?;
+            Ok(name.to_string_lossy().into_owned())
+        };
+        let mut loader = None;
         for library in libraries(from)? {
-            if !self.place(&library)?.exists() {
-                self.add_file(Path::new(&library), &library)?;
+            let library = Path::new(&library);
+            let name = name(library)?;
+            let apart = format!("{APART}/{name}");
+            self.add_file(library, &apart)?;
+            if name.starts_with("ld-") {
+                loader = Some(apart);
             }
         }
-        let path = self.place(to)?;
+        let program = format!("{APART}/{}", name(Path::new(to))?);
         let mut strip = Command::new("strip");
-        strip.arg("--strip-debug").arg("-o").arg(&path).arg(from);
-        sh::output(&mut strip).map(drop)
+        strip
+            .args(["--strip-debug", "-o"])
+            .arg(self.place(&program)?);
+        sh::output(strip.arg(from))?;
+        let start = match loader {
+            Some(loader) => format!("{loader} --library-path {APART} {program}"),
+            None => program,
+        };
+        self.add_text(to, &format!("#!/bin/sh\nexec {start} \"$@\"\n"), 0o755)
     }
 
     /// Writes the tree to a disk with one file system and no partitions.
