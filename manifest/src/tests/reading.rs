@@ -219,7 +219,7 @@ fn mistakes() {
             xdp(&format!(
                 "bytecode:\n  image:\n    url: x\n    imagepullsecret: {{name: s}}\n{on}"
             )),
-            "9:22",
+            "9:24",
             "podman login",
         ),
         (
