@@ -12,7 +12,7 @@ use testkit::{World, object, servers::Daemon, wait_until};
 use crate::{
     client::{Client, tracepoint},
     machine::{
-        FOLDER, at_boot, counts_of, everything_counts, get, id, ids, journal, run, state,
+        FOLDER, PATIENCE, at_boot, counts_of, everything_counts, get, id, ids, journal, run, state,
         watch_says,
     },
 };
@@ -44,13 +44,13 @@ fn an_interface_that_comes_late_flaps_and_comes_again() {
     assert_eq!(id("XdpProgram/late"), program);
     run("ip link del bm1");
     run("ip netns del peer1");
-    assert!(wait_until(60, || ids("XdpProgram/late").is_empty()));
+    assert!(wait_until(PATIENCE, || ids("XdpProgram/late").is_empty()));
     run("lab-interface 1");
     assert_eq!(counts_of(5, 1, &[id("XdpProgram/late")]), [5]);
     watch_says("XdpProgram/late on bm1: loaded as program", 2);
     run("ip link del bm1");
     run("ip netns del peer1");
-    assert!(wait_until(60, || ids("XdpProgram/late").is_empty()));
+    assert!(wait_until(PATIENCE, || ids("XdpProgram/late").is_empty()));
 }
 
 #[test]

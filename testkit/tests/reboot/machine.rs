@@ -14,7 +14,7 @@ use testkit::{Details, Line, Output, in_netns, maps, wait_until};
 /// Where the service reads manifests.
 pub(crate) const FOLDER: &str = "/etc/bpfman/programs.d";
 /// A start under emulation takes its time.
-const PATIENCE: u64 = 60;
+pub(crate) const PATIENCE: u64 = 120;
 
 /// Programs of the manifests that are there at boot, with their interface or event.
 pub(crate) const AT_BOOT: [&str; 4] = [

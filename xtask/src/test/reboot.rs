@@ -18,9 +18,9 @@ use crate::vm::Run;
 /// The name of the lane.
 const LANE: &str = "reboot";
 /// For one test.
-const TEST_LIMIT: &str = "120";
+const TEST_LIMIT: &str = "300";
 /// For one start, its tests, and its end.
-const LIMIT: Duration = Duration::from_mins(8);
+const LIMIT: Duration = Duration::from_mins(12);
 /// Where the tests lie on the disk.
 const TESTS: &str = "/usr/local/bin/reboot-tests";
 /// The machine's own interfaces, before anything of bpfman starts.
