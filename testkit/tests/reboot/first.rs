@@ -125,7 +125,7 @@ fn an_image_is_pulled_into_the_store() {
     let up = wait_until(30, || TcpStream::connect("127.0.0.1:5000").is_ok());
     assert!(up);
     let object = object("xdp_verdict").path;
-    let url = "localhost:5000/verdict:1";
+    let url = "127.0.0.1:5000/verdict:1";
     let path = object.display();
     run(&format!(
         "bpfman image build --runtime none -t {url} -b {path}"
