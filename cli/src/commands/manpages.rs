@@ -62,10 +62,28 @@ fn collect(
         .manual("bpfman");
     let mut page = Vec::new();
     man.render(&mut page)?;
-    pages.push((format!("{name}.8"), page));
+    let page = polished(&String::from_utf8_lossy(&page), name);
+    pages.push((format!("{name}.8"), page.into_bytes()));
     let commands = command.get_subcommands();
     for sub in commands.filter(|sub| !sub.get_name().starts_with("__")) {
         collect(sub, &format!("{name}-{}", sub.get_name()), pages)?;
     }
     Ok(())
+}
+
+/// clap_mangen leaves the empty date out of the title, so that what follows it moves up, and writes
+/// long alternatives without a place where a line may end.
+fn polished(page: &str, name: &str) -> String {
+    let name = name.to_ascii_uppercase();
+    let version = env!("CARGO_PKG_VERSION");
+    let line = |line: &str| match line {
+        // Whoever packs the pages knows a date.
+        line if line.starts_with(".TH ") => {
+            format!(".TH {name} 8 \"\" \"bpfman {version}\" bpfman\n")
+        }
+        ".SH SYNOPSIS" => ".SH SYNOPSIS\n.ad l\n".to_owned(),
+        ".SH DESCRIPTION" => ".ad b\n.SH DESCRIPTION\n".to_owned(),
+        line => line.replace("\\fR|\\fB", "\\fR|\\:\\fB") + "\n",
+    };
+    page.lines().map(line).collect()
 }

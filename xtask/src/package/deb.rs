@@ -54,7 +54,7 @@ pub(super) fn make(plan: &Plan<'_>) -> Result<PathBuf> {
     let stamp = Stamp::of_commit()?;
     programs(&tree, plan.binaries)?;
     settings(&tree)?;
-    generated(&tree, plan.binaries)?;
+    generated(&tree, plan.binaries, &stamp)?;
     documents(&tree, &version, &stamp)?;
     control(&tree, plan, &version)?;
 
@@ -93,6 +93,8 @@ struct Stamp {
     seconds: String,
     /// As Debian's changelogs write it.
     date: String,
+    /// As manual pages do.
+    day: String,
 }
 
 impl Stamp {
@@ -107,10 +109,13 @@ impl Stamp {
             .context("SOURCE_DATE_EPOCH is not set")?,
         };
         let seconds = seconds.trim().to_owned();
-        let mut date = Command::new("date");
-        date.args(["--utc", "--rfc-email", &format!("--date=@{seconds}")]);
-        let date = sh::output(&mut date)?.trim().to_owned();
-        Ok(Self { seconds, date })
+        let written = |format: &str| {
+            let mut date = Command::new("date");
+            date.args(["--utc", &format!("--date=@{seconds}"), format]);
+            anyhow::Ok(sh::output(&mut date)?.trim().to_owned())
+        };
+        let (date, day) = (written("--rfc-email")?, written("+%Y-%m-%d")?);
+        Ok(Self { seconds, date, day })
     }
 }
 
@@ -208,7 +213,7 @@ fn settings(tree: &Tree) -> Result<()> {
 }
 
 /// What the program writes about itself.
-fn generated(tree: &Tree, binaries: &Binaries) -> Result<()> {
+fn generated(tree: &Tree, binaries: &Binaries, stamp: &Stamp) -> Result<()> {
     let temp = tempfile::tempdir()?;
     let bpfman = || Command::new(&binaries.bpfman);
     sh::output(bpfman().arg("manpages").arg(temp.path()))?;
@@ -219,7 +224,10 @@ fn generated(tree: &Tree, binaries: &Binaries) -> Result<()> {
         pages.push((name, fs::read(entry.path())?));
     }
     for (name, page) in pages {
-        tree.compressed(&format!("usr/share/man/man8/{name}.gz"), &page)?;
+        // The title, which has no date yet.
+        let page = String::from_utf8(page).context(name.clone())?;
+        let page = page.replacen(" 8 \"\" ", &format!(" 8 \"{}\" ", stamp.day), 1);
+        tree.compressed(&format!("usr/share/man/man8/{name}.gz"), page.as_bytes())?;
     }
     for (shell, to) in [
         ("bash", "bash-completion/completions/bpfman"),

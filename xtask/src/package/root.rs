@@ -23,6 +23,13 @@ const PACKAGES: [&str; 9] = [
     "mandoc",
 ];
 
+/// What goes on before the root is entered: `$0` is the root, the rest is the command.
+const ENTER: &str = r#"
+mount -t devpts -o newinstance,ptmxmode=0666 devpts "$0/dev/pts"
+mount --bind "$0/dev/pts/ptmx" "$0/dev/ptmx"
+exec chroot "$0" "$@"
+"#;
+
 /// The keys of Debian's archive.
 const KEYS: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 
@@ -56,7 +63,8 @@ impl Root {
             .args(["--mount", "--pid", "--net", "--ipc", "--uts"])
             .args(["--fork", "--kill-child", "--propagation", "private"])
             .arg(format!("--mount-proc={}", self.path.join("proc").display()))
-            .arg("chroot")
+            // Terminals for the shells.
+            .args(["sh", "-ec", ENTER])
             .arg(&self.path)
             .args(["env", "--ignore-environment", "HOME=/root", "TERM=dumb"])
             .args(["LC_ALL=C.UTF-8", "DEBIAN_FRONTEND=noninteractive"])

@@ -3,6 +3,8 @@
 //! clap_complete's own way to complete values at run time is marked unstable, so its scripts are
 //! wrapped: where an id or an interface is meant they ask `bpfman __complete`.
 
+mod fish;
+
 use clap::{Args, CommandFactory as _, ValueEnum};
 use clap_complete::Shell as Generator;
 use manager::{ListFilter, Manager};
@@ -81,6 +83,11 @@ pub(crate) fn script(shell: Shell) -> String {
         && let Some(end) = text.rfind("if [ \"$funcstack[1]\"")
     {
         text.truncate(end);
+    }
+    if shell == Shell::Fish {
+        let mut command = Cli::command();
+        command.build();
+        text += &fish::rest(&command);
     }
     text + wrapper
 }
