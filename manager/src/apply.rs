@@ -6,13 +6,13 @@ use std::{
 };
 
 use bytecode::image::{Images, Progress};
-use kernel::PinTree;
+use kernel::{NetNs, PinTree};
 use manifest::{Action, Desired, Host, Identity, Owner, Step, Wish};
 use model::{Kind, ProgramId, PullPolicy, Record, Source};
 
 use crate::{
-    Error, LoadRequest, Manager, Result, config::Config, plan, replace, session::Session, unload,
-    view,
+    Error, LoadRequest, Manager, Result, config::Config, load, plan, replace, session::Session,
+    unload, view,
 };
 
 /// What should be loaded.
@@ -52,6 +52,23 @@ impl Manager {
             labels: Config::read(&self.config)?.labels().clone(),
             primary: kernel::default_interface(),
         })
+    }
+
+    /// Leaves programs out of a target whose interface is not there: they are spared, in case it is
+    /// only out of sight. Answers which.
+    pub fn leave_absent(&self, target: &mut Target) -> Vec<Identity> {
+        let present = |desired: &Desired| {
+            desired.attach.net().is_none_or(|net| {
+                NetNs::open(net.netns.as_deref())
+                    .is_ok_and(|ns| ns.interface(&net.iface, String::new).is_ok())
+            })
+        };
+        let all = std::mem::take(&mut target.desired);
+        let (here, absent): (Vec<_>, Vec<_>) = all.into_iter().partition(present);
+        target.desired = here;
+        let absent: Vec<_> = absent.into_iter().map(|desired| desired.identity).collect();
+        target.spared.extend(absent.iter().cloned());
+        absent
     }
 
     /// What [`apply`](Self::apply) would do. Changes nothing and waits for nobody, but a registry
@@ -290,7 +307,7 @@ impl Run<'_> {
         let load = || Ok::<_, Error>(request(desired, self.owner(step)?));
         match &step.action {
             Action::Create => {
-                let view = self.manager.load(&load()?, self.progress)?;
+                let view = load::load(self.manager, &load()?, self.progress)?;
                 Ok(view.kernel.id)
             }
             Action::Replace { id, .. } => {

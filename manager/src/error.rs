@@ -60,6 +60,12 @@ pub enum Error {
     /// A step with images.
     #[error(transparent)]
     Image(bytecode::Error),
+    /// A metadata key that only manifests set.
+    #[error(
+        "the metadata key '{0}' is one by which bpfman knows the programs of manifests: use \
+         another key, or 'bpfman apply'"
+    )]
+    ReservedKey(String),
     /// The attach arguments contradict themselves.
     #[error(transparent)]
     Attach(#[from] AttachError),
@@ -257,9 +263,11 @@ impl Error {
         match self {
             Self::NoProgram(_) | Self::NoMapOwner(_) => ErrorKind::NotFound,
             Self::Object { source, .. } | Self::Image(source) => kind_of_bytecode(source),
-            Self::Attach(_) | Self::Invalid(_) | Self::NeedsBtf { .. } | Self::Config { .. } => {
-                ErrorKind::Invalid
-            }
+            Self::Attach(_)
+            | Self::ReservedKey(_)
+            | Self::Invalid(_)
+            | Self::NeedsBtf { .. }
+            | Self::Config { .. } => ErrorKind::Invalid,
             Self::NotOurs { .. }
             | Self::ChainFull { .. }
             | Self::Foreign { .. }

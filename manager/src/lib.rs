@@ -61,6 +61,7 @@ impl Manager {
     /// Loads and attaches a program. On failure everything is as it was before, but an image that
     /// was fetched for it stays in the store. `progress` hears of a download.
     pub fn load(&self, request: &LoadRequest, progress: &Progress<'_>) -> Result<ProgramView> {
+        request.reserves_nothing()?;
         load::load(self, request, progress).map_err(Error::or_privilege)
     }
 
@@ -72,6 +73,7 @@ impl Manager {
         request: &LoadRequest,
         progress: &Progress<'_>,
     ) -> Result<ProgramView> {
+        request.reserves_nothing()?;
         replace::replace(self, old, request, progress).map_err(Error::or_privilege)
     }
 

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use kernel::{LinkEvents, NetNs};
+use kernel::LinkEvents;
 use manifest::{Action, Desired, Identity};
 use model::ProgramId;
 use rustix::{
@@ -70,7 +70,7 @@ impl Manager {
     /// One look, and what follows from it.
     fn look(&self, watch: &Watch, memory: &mut Memory) -> Result<()> {
         let set = manifest::read(&watch.folder);
-        let (mut desired, wrong) = manifest::expand(&set.documents, &self.host()?);
+        let (desired, wrong) = manifest::expand(&set.documents, &self.host()?);
         let complaints: Vec<String> = set
             .errors
             .iter()
@@ -82,17 +82,13 @@ impl Manager {
             .collect();
         let changed = memory.wished != desired;
         memory.wished.clone_from(&desired);
-        memory
-            .waiting
-            .retain(|identity| desired.iter().any(|one| one.identity == *identity));
-        desired.retain(|one| memory.has_interface(one));
         let mut target = Target {
             desired,
-            prune: BTreeSet::new(),
-            // A namespace that cannot be seen from here may well have its programs.
-            spared: memory.waiting.clone(),
             images_rest: !changed,
+            ..Target::default()
         };
+        let absent = self.leave_absent(&mut target);
+        let lost = memory.waits_for(absent, &target.desired);
         // Where something could not be read it is not known what is no longer wished for.
         if complaints.is_empty() {
             target.prune.insert(set.name);
@@ -103,7 +99,8 @@ impl Manager {
         let at_rest = |outcome: &Outcome| {
             matches!(outcome.step.action, Action::Keep { .. }) && outcome.result.is_ok()
         };
-        if preview.iter().all(at_rest) {
+        // What is left of programs whose interface went goes as well.
+        if !lost && preview.iter().all(at_rest) {
             for outcome in preview {
                 memory.note(outcome, changed, &mut now);
             }
@@ -136,23 +133,23 @@ impl Memory {
         }
     }
 
-    /// Whether the interface of a program is there; says when it is not, and when it comes.
-    fn has_interface(&mut self, desired: &Desired) -> bool {
-        let Some(net) = desired.attach.net() else {
-            return true;
-        };
-        let there = NetNs::open(net.netns.as_deref())
-            .is_ok_and(|ns| ns.interface(&net.iface, String::new).is_ok());
-        let identity = &desired.identity;
-        if there {
-            if self.waiting.remove(identity) {
-                log::info!("{identity}: the interface has come");
-            }
-        } else if self.waiting.insert(identity.clone()) {
-            log::info!("{identity} waits for the interface");
-            self.loaded.remove(identity);
+    /// Says which programs wait for their interface, and whose interface has come. Answers whether
+    /// one of them ran.
+    fn waits_for(&mut self, absent: Vec<Identity>, here: &[Desired]) -> bool {
+        let mut lost = false;
+        let before = std::mem::take(&mut self.waiting);
+        let come = |identity: &&Identity| here.iter().any(|one| one.identity == **identity);
+        for identity in before.iter().filter(come) {
+            log::info!("{identity}: the interface has come");
         }
-        there
+        for identity in absent {
+            if !before.contains(&identity) {
+                log::info!("{identity} waits for the interface");
+            }
+            lost |= self.loaded.remove(&identity).is_some();
+            self.waiting.insert(identity);
+        }
+        lost
     }
 
     /// Says what became of a step.

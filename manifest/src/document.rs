@@ -99,13 +99,14 @@ pub(crate) struct Image {
     pub(crate) imagepullsecret: Option<Spanned<PullSecret>>,
 }
 
-/// A Secret of a cluster. On one host the credentials of the host serve.
+/// A Secret of a cluster. Read to be refused with a reason.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct PullSecret {
-    pub(crate) name: String,
+    #[serde(rename = "name")]
+    _name: String,
     #[serde(default, rename = "namespace")]
-    pub(crate) _namespace: Option<String>,
+    _namespace: Option<String>,
 }
 
 #[derive(Clone, Debug, Deserialize)]

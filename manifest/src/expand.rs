@@ -164,10 +164,10 @@ impl Reader<'_> {
             (Some(program), None) => self.image(&program.value.image, PullPolicy::default()),
             (None, Some(bytecode)) => match (&bytecode.value.image, &bytecode.value.path) {
                 (Some(image), None) => {
-                    if let Some(secret) = &image.value.imagepullsecret
-                        && secret.value.name.is_empty()
-                    {
-                        let what = "imagepullsecret needs a name";
+                    if let Some(secret) = &image.value.imagepullsecret {
+                        let what = "imagepullsecret names a Secret of a cluster, which one host \
+                                    does not have: leave it out, and log in to the registry as \
+                                    root, with 'podman login' or 'docker login'";
                         return Err(self.wrong(secret.referenced, what));
                     }
                     let policy = match &image.value.imagepullpolicy {

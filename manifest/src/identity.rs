@@ -30,8 +30,8 @@ pub const fn kind_name(kind: Kind) -> &'static str {
     }
 }
 
-/// Whether a metadata key is ours.
-pub(crate) fn is_reserved(key: &str) -> bool {
+/// Whether a metadata key is ours: only a manifest may set it.
+pub fn is_reserved(key: &str) -> bool {
     key.starts_with(RESERVED)
 }
 

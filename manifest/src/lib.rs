@@ -23,7 +23,7 @@ pub use document::Document;
 pub use error::Error;
 pub use expand::{Host, expand};
 pub use export::export;
-pub use identity::{Identity, Of, kind_name};
+pub use identity::{Identity, Of, is_reserved, kind_name};
 pub use plan::{Action, Difference, Owner, Step, Wish, deletion, needs_digest, plan};
 pub use read::{Set, read, read_text, unite};
 pub use selector::Selector;

@@ -11,6 +11,7 @@ mod bench;
 mod bpf;
 mod cpio;
 mod demo;
+mod disk;
 mod guest;
 mod initramfs;
 mod kernels;
@@ -54,6 +55,9 @@ enum Command {
         #[arg(long)]
         check: bool,
     },
+    /// Run the job of a guest that was started from a disk
+    #[command(hide = true)]
+    GuestAgent,
     /// Make the Debian package
     Package(package::Args),
     /// Run the kernel tests inside a guest
@@ -73,6 +77,7 @@ fn main() -> ExitCode {
         Command::Vm(args) => vm::run(args),
         Command::Bench(args) => bench::run(&args),
         Command::Bpf { check } => bpf::run(check).map(|()| ExitCode::SUCCESS),
+        Command::GuestAgent => guest::agent().map(|()| ExitCode::SUCCESS),
         Command::Package(args) => package::run(&args).map(|()| ExitCode::SUCCESS),
         Command::GuestTests(args) => test::guest::run(&args).map(|()| ExitCode::SUCCESS),
     };

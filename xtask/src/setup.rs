@@ -37,7 +37,7 @@ pub(crate) enum Need {
     Rpc,
     /// To make the Debian package.
     Package,
-    /// To install the package into a Debian of its own.
+    /// To install the package into a Debian of its own, and to put that on a disk.
     Root,
     /// To run tests at all: cargo-nextest.
     Nextest,
@@ -116,6 +116,7 @@ const PACKAGES: &[(Need, &str, Proof)] = &[
     (Need::Package, "binutils", Proof::Program("objdump")),
     (Need::Package, "xz-utils", Proof::Program("xz")),
     (Need::Root, "debootstrap", Proof::Program("debootstrap")),
+    (Need::Root, "e2fsprogs", Proof::Program("mkfs.ext4")),
     (Need::Bpf, "clang-19", Proof::Program("clang-19")),
     (Need::Bpf, "llvm-19", Proof::Program("llvm-strip-19")),
     (

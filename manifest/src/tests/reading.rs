@@ -216,6 +216,13 @@ fn mistakes() {
             "containerpid",
         ),
         (
+            xdp(&format!(
+                "bytecode:\n  image:\n    url: x\n    imagepullsecret: {{name: s}}\n{on}"
+            )),
+            "9:24",
+            "podman login",
+        ),
+        (
             manifest("TcProgram", "t", &format!("{FILE}\n{on}")),
             "4:9",
             "'direction'",

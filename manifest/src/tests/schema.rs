@@ -34,10 +34,7 @@ fn field(name: &str, kind: Kind) -> (&'static str, &'static str, Value) {
                 object(&json!({"image": object(&json!({
                     "url": text(),
                     "imagepullpolicy": {"enum": ["Always", "IfNotPresent", "Never"]},
-                    "imagepullsecret": object(
-                        &json!({"name": text(), "namespace": {"type": "string"}}),
-                        &["name"],
-                    ),
+                    "imagepullsecret": false,
                 }), &["url"])}), &["image"]),
             ]}),
         ),

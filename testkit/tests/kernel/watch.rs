@@ -171,3 +171,25 @@ fn the_folder_changes() {
     assert_eq!(said.matches("/nowhere.o").count(), 1, "{said}");
     watching.end();
 }
+
+/// Nothing tells of interfaces elsewhere: the look at each interval finds them.
+#[test]
+fn an_interface_in_another_namespace() {
+    let sandbox = Sandbox::new();
+    let manifest = xdp_manifest("far", "bm0", PASS, 50).with("netns: elsewhere");
+    let path = write(&sandbox, "a.yaml", &[manifest]);
+    let watching = Watching::start(&sandbox, folder(&path));
+    watching.says("XdpProgram/far on bm0 waits for the interface");
+    sandbox.netns("elsewhere");
+    let veth = sandbox.veth_in("elsewhere");
+    watching.says("XdpProgram/far on bm0: loaded as program");
+    let ids = sandbox.ids();
+    assert_eq!(ingress(&sandbox, &veth, 5, &ids), (vec![5], 5));
+    let there = |words: &[&str]| tool("ip", &[&["-n", "elsewhere"], words].concat()).ok();
+    there(&["link", "set", "dev", "bm0", "xdp", "off"]);
+    watching.says("XdpProgram/far on bm0: somebody removed program");
+    assert_eq!(ingress(&sandbox, &veth, 5, &sandbox.ids()), (vec![5], 5));
+    there(&["link", "del", "bm0"]);
+    assert!(wait_until(20, || sandbox.ids().is_empty()));
+    watching.end();
+}

@@ -17,6 +17,8 @@ pub(crate) struct Built {
     pub(crate) daemon: PathBuf,
     /// The binary with the kernel tests.
     pub(crate) tests: PathBuf,
+    /// The tests of a machine that is started twice.
+    pub(crate) reboot: PathBuf,
 }
 
 #[derive(Deserialize)]
@@ -51,6 +53,12 @@ pub(crate) fn all() -> Result<Built> {
                 .args(WHOLE)
                 .args(["--no-run", "--test", "kernel"]),
             "kernel",
+        )?,
+        reboot: executable(
+            sh::cargo("test")
+                .args(WHOLE)
+                .args(["--no-run", "--test", "reboot"]),
+            "reboot",
         )?,
     })
 }

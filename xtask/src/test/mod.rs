@@ -6,6 +6,7 @@ pub(crate) mod guest;
 mod lanes;
 mod native;
 mod package;
+mod reboot;
 mod tally;
 
 use std::process::ExitCode;
@@ -21,7 +22,8 @@ use tally::{Table, Tally};
 /// Options of `cargo xtask test`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Without options: checks, unit, host, image, rpc, package, 6.1 and 6.12. With a FILTER the checks are left out.
+Without options: checks, unit, host, image, rpc, package, 6.1, 6.12 and reboot. With a FILTER the
+checks are left out.
 
 checks  formatting, clippy, cargo-deny where it is installed, the committed eBPF objects
 unit    every test of the workspace that needs no kernel
@@ -30,7 +32,8 @@ image   the tests of images on this machine's kernel, as root, with Debian's reg
         docker and podman, which run for the length of a test and are reachable by it alone
 rpc     the tests of the daemon on this machine's kernel, as root, with tonic's client and Python's
 package the Debian package, installed into a Debian 12 in a folder, as root
-6.1 …   the same kernel tests in QEMU")]
+6.1 …   the same kernel tests in QEMU
+reboot  a Debian 12 with the package, its units and manifests, started twice in QEMU on one disk")]
 pub(crate) struct Args {
     /// Run only tests whose name contains one of these
     filter: Vec<String>,
@@ -54,14 +57,19 @@ enum Lane {
     V6_12,
     #[value(name = "5.10")]
     V5_10,
+    Reboot,
 }
 
 impl Lane {
     fn kernel(self) -> Option<Version> {
         match self {
-            Self::Checks | Self::Unit | Self::Host | Self::Image | Self::Rpc | Self::Package => {
-                None
-            }
+            Self::Checks
+            | Self::Unit
+            | Self::Host
+            | Self::Image
+            | Self::Rpc
+            | Self::Package
+            | Self::Reboot => None,
             Self::V6_1 => Some(Version::V6_1),
             Self::V6_12 => Some(Version::V6_12),
             Self::V5_10 => Some(Version::V5_10),
@@ -82,6 +90,15 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     }
     if lanes.contains(&Lane::Rpc) {
         needs.extend([Need::Host, Need::Registry, Need::Images, Need::Rpc]);
+    }
+    if lanes.contains(&Lane::Reboot) {
+        needs.extend([
+            Need::Vm,
+            Need::Host,
+            Need::Registry,
+            Need::Package,
+            Need::Root,
+        ]);
     }
     if lanes.contains(&Lane::Package) {
         needs.extend([Need::Package, Need::Root]);
@@ -114,6 +131,9 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
                 table.add(package::run(&built, &args.filter));
             }
             table.extend(lanes::run(&kernels, &built, &args.filter));
+            if lanes.contains(&Lane::Reboot) {
+                table.add(reboot::run(&built, &args.filter));
+            }
         }
         Err(error) => table.add(Tally::failure("build", &format!("{error:#}"))),
     }
@@ -141,6 +161,7 @@ fn chosen(args: &Args) -> Vec<Lane> {
         Lane::Package,
         Lane::V6_1,
         Lane::V6_12,
+        Lane::Reboot,
     ];
     if args.filter.is_empty() {
         lanes.insert(0, Lane::Checks);

@@ -48,7 +48,7 @@ fn count(lane: Lane, name: &str, built: &Built, filter: &[String]) -> Result<Tal
     let set = match lane {
         Lane::Unit => {
             "not (binary_id(bpfman-testkit::kernel) | binary_id(bpfman-testkit::image) \
-             | binary_id(bpfman-testkit::rpc))"
+             | binary_id(bpfman-testkit::rpc) | binary_id(bpfman-testkit::reboot))"
         }
         Lane::Host => "binary_id(bpfman-testkit::kernel)",
         Lane::Image => "binary_id(bpfman-testkit::image)",

@@ -43,6 +43,11 @@ pub(crate) struct Apply {
     #[arg(long, verbatim_doc_comment)]
     dry_run: bool,
 
+    /// Optional: Leave out programs whose interface is not there, and do not fail for it: 'bpfman
+    /// watch' loads them when it comes
+    #[arg(long, verbatim_doc_comment)]
+    skip_absent: bool,
+
     #[command(flatten)]
     output: output::Choice,
 }
@@ -55,7 +60,12 @@ pub(crate) fn run(args: &Apply, manager: &Manager) -> Result<(), Failure> {
         return Err(usage_error(&["apply"], why));
     }
     let mut found = args.files.read()?;
-    let target = found.target(manager, args.prune)?;
+    let mut target = found.target(manager, args.prune)?;
+    if args.skip_absent {
+        for identity in manager.leave_absent(&mut target) {
+            log::info!("{identity}: the interface is not there: left out");
+        }
+    }
     let mut outcomes = Vec::new();
     let tense = if args.dry_run {
         outcomes = manager
