@@ -17,10 +17,8 @@ fn the_same_programs_run_and_none_twice() {
     }
     let listed = Line::parse(&run("bpfman list"));
     assert_eq!(listed.len(), AT_BOOT.len() + 1, "{listed:?}");
-    assert_eq!(
-        run("bpfman diff --exit-code -f /etc/bpfman/programs.d/boot.yaml"),
-        ""
-    );
+    let diff = run("bpfman diff -f /etc/bpfman/programs.d");
+    assert_eq!(diff.trim_end(), "+ XdpProgram/late on bm1");
     // It found everything as it should be.
     assert_eq!(state("bpfman-restore.service"), "active");
     let said = journal("bpfman-watch.service");
