@@ -133,7 +133,9 @@ fn crowd(
                     let ids: Vec<_> = (0..ROUNDS).map(|round| by_grpc(priority + round)).collect();
                     let (stay, go) = ids.split_at(2);
                     let client = Client::new();
-                    go.iter().for_each(|id| client.unload(*id).unwrap());
+                    for id in go {
+                        client.unload(*id).unwrap();
+                    }
                     stay.to_vec()
                 })
             });
@@ -157,7 +159,9 @@ fn crowd(
     // Two before it, and two behind it that see nothing.
     assert_eq!(chain[2], taker);
     assert_eq!(ingress(sandbox, veth, 5, &chain), (vec![5, 5, 5, 0, 0], 0));
-    chain.iter().for_each(|id| sandbox.unload(*id));
+    for id in chain {
+        sandbox.unload(id);
+    }
     assert_eq!(veth.ingress(5), 5);
 }
 
