@@ -1,11 +1,6 @@
 //! The package on a whole machine with systemd, which is started twice. `cargo xtask test --lane
 //! reboot` starts it; here is what is done and seen inside, in any order within one start.
-#![expect(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "tests end at the first surprise"
-)]
+#![expect(clippy::unwrap_used, reason = "tests end at the first surprise")]
 
 #[expect(
     dead_code,

@@ -93,11 +93,10 @@ fn script(spec: &Value, container: &Value, command: &str) -> String {
     let mut set = String::new();
     if !privileged {
         assert_eq!(all(&context["capabilities"]["drop"]), ["ALL"]);
-        let added = all(&context["capabilities"]["add"]).iter();
-        let added: String = added
-            .map(|name| format!(",+{}", text(name).to_lowercase()))
-            .collect();
-        set = format!("setpriv --no-new-privs --inh-caps=-all --bounding-set=-all{added}");
+        set.push_str("setpriv --no-new-privs --inh-caps=-all --bounding-set=-all");
+        for name in all(&context["capabilities"]["add"]) {
+            set.extend([",+", &text(name).to_lowercase()]);
+        }
     }
     line(format!(
         "exec chroot {ROOT} {set} env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin {command}"
