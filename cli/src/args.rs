@@ -10,7 +10,16 @@ use clap::{
 use manager::{Manager, Options};
 
 use crate::{
-    commands::{get::Get, image::Image, list::List, load::Load, unload::Unload},
+    commands::{
+        completions::{Complete, Completions},
+        get::Get,
+        image::Image,
+        list::List,
+        load::Load,
+        manifest::{apply::Apply, delete::Delete, diff::Diff, export::Export, watch::WatchArgs},
+        manpages::Manpages,
+        unload::Unload,
+    },
     parse,
     report::Failure,
     words,
@@ -36,6 +45,9 @@ Examples:
   bpfman list
   bpfman get 6204
   bpfman unload 6204
+  bpfman apply -f /etc/bpfman/programs.d
+
+For packagers: 'bpfman completions SHELL' and 'bpfman manpages DIR'.
 
 Exit status:
   0  the command did what was asked
@@ -103,6 +115,18 @@ pub(crate) enum Command {
     List(List),
     Get(Get),
     Image(Image),
+    Apply(Apply),
+    Diff(Diff),
+    Delete(Delete),
+    Export(Export),
+    Watch(WatchArgs),
+    // Hidden, because the guide's list of commands has no room for such long names.
+    #[command(hide = true)]
+    Completions(Completions),
+    #[command(hide = true)]
+    Manpages(Manpages),
+    #[command(name = "__complete", hide = true)]
+    Complete(Complete),
 }
 
 impl Globals {

@@ -3,8 +3,7 @@
 use std::io::{self, Write as _};
 
 use log::{Level, LevelFilter, Log, Metadata, Record};
-
-use crate::report;
+use manager::report;
 
 struct Stderr;
 

@@ -15,7 +15,7 @@ mod tests;
 use std::{io, process::ExitCode};
 
 use args::{Cli, Command};
-use commands::{get, image, list, load, unload};
+use commands::{completions, get, image, list, load, manifest, manpages, unload};
 use report::Failure;
 
 fn main() -> ExitCode {
@@ -30,7 +30,10 @@ fn main() -> ExitCode {
 }
 
 fn run(cli: &Cli) -> Result<(), Failure> {
-    logger::start(cli.globals.verbose, cli.globals.quiet);
+    let globals = &cli.globals;
+    // What a watch does is in its log and nowhere else.
+    let watches = matches!(cli.command, Command::Watch(_));
+    logger::start(globals.verbose.max(u8::from(watches)), globals.quiet);
     let manager = cli.globals.open();
     match &cli.command {
         Command::Load(args) => load::run(args, cli.globals.quiet, &manager),
@@ -38,5 +41,13 @@ fn run(cli: &Cli) -> Result<(), Failure> {
         Command::List(args) => list::run(args, &manager),
         Command::Get(args) => get::run(args, &manager),
         Command::Image(args) => image::run(args, cli.globals.quiet, &manager),
+        Command::Apply(args) => manifest::apply::run(args, &manager),
+        Command::Diff(args) => manifest::diff::run(args, &manager),
+        Command::Delete(args) => manifest::delete::run(args, &manager),
+        Command::Export(_) => manifest::export::run(&manager),
+        Command::Watch(args) => manifest::watch::run(args, &manager),
+        Command::Completions(args) => completions::run(args),
+        Command::Manpages(args) => manpages::run(args),
+        Command::Complete(args) => completions::words(args, &manager),
     }
 }

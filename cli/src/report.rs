@@ -1,17 +1,13 @@
 //! Failures: what stderr says of them, and the exit status.
 
 use std::{
-    error::Error,
     fmt,
     io::{self, Write},
     process::ExitCode,
 };
 
+use manager::report::{Report, explain};
 use model::ProgramId;
-
-/// How many lines of a verifier's log are shown without `--verifier-log`. The last ones say where
-/// and why it gave up.
-const LOG_LINES: usize = 12;
 
 /// Why a command failed.
 #[derive(Debug)]
@@ -43,6 +39,17 @@ pub(crate) enum Failure {
         /// Why not.
         error: io::Error,
     },
+    /// A manifest is wrong.
+    Manifest(Box<manifest::Error>),
+    /// Something that the command itself reads or writes.
+    Input {
+        /// What was tried.
+        what: String,
+        /// Why not.
+        error: io::Error,
+    },
+    /// Nothing failed, but something differs, and that was asked for.
+    Differs,
     /// Some of several steps failed.
     Several(Vec<Failure>),
 }
@@ -84,6 +91,12 @@ impl Failure {
     }
 }
 
+impl From<manifest::Error> for Failure {
+    fn from(error: manifest::Error) -> Self {
+        Self::Manifest(Box::new(error))
+    }
+}
+
 impl From<io::Error> for Failure {
     fn from(error: io::Error) -> Self {
         Self::Output(error)
@@ -95,6 +108,16 @@ impl fmt::Display for Failure {
         match self {
             Self::Usage(error) => error.fmt(f),
             Self::Several(failures) => failures.iter().try_for_each(|failure| failure.fmt(f)),
+            Self::Manifest(error) => match &error.source {
+                Some(why) => writeln!(f, "error: {error}: {why}"),
+                None => writeln!(
+                    f,
+                    "error: {}",
+                    manager::report::one_paragraph(&error.to_string())
+                ),
+            },
+            Self::Input { what, error } => writeln!(f, "error: {what}: {error}"),
+            Self::Differs => Ok(()),
             Self::Output(error) => writeln!(f, "error: cannot write the result: {error}"),
             Self::Shown { id, error } => {
                 writeln!(
@@ -115,89 +138,12 @@ impl fmt::Display for Failure {
                 doing,
                 error,
                 whole_log,
-            } => {
-                let hint = error.hint();
-                match error.verifier_log().filter(|log| !log.trim().is_empty()) {
-                    Some(log) => {
-                        headline(f, doing, error)?;
-                        say_hint(f, hint.as_deref())?;
-                        write_log(f, log, *whole_log)
-                    }
-                    None => explain(f, doing, error, hint.as_deref()),
-                }
+            } => Report {
+                doing,
+                error,
+                whole_log: *whole_log,
             }
+            .fmt(f),
         }
     }
-}
-
-/// What failed, why, and what can be done about it.
-pub(crate) fn explain(
-    f: &mut impl fmt::Write,
-    doing: &str,
-    error: &dyn Error,
-    hint: Option<&str>,
-) -> fmt::Result {
-    headline(f, doing, error)?;
-    let mut said = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let why = error.to_string();
-        // Some messages end with their cause, because they would say too little without it.
-        if !said.ends_with(&why) {
-            writeln!(f, "caused by: {}", one_paragraph(&why))?;
-            said = why;
-        }
-        cause = error.source();
-    }
-    say_hint(f, hint)
-}
-
-/// What failed. Alone where a log of the verifier follows: the error number that comes with one
-/// (permission denied, invalid argument) only misleads.
-fn headline(f: &mut impl fmt::Write, doing: &str, error: &dyn Error) -> fmt::Result {
-    writeln!(f, "error: {doing}: {}", one_paragraph(&error.to_string()))
-}
-
-fn say_hint(f: &mut impl fmt::Write, hint: Option<&str>) -> fmt::Result {
-    hint.map_or(Ok(()), |hint| writeln!(f, "hint: {}", one_paragraph(hint)))
-}
-
-/// Further lines are set in, so that each line at the margin is a statement of its own. Names may
-/// come from strangers: nothing in them may speak to the terminal.
-pub(crate) fn one_paragraph(text: &str) -> String {
-    let mut plain = String::new();
-    for c in text.trim_end().chars() {
-        match c {
-            '\n' => plain.push_str("\n  "),
-            '\t' => plain.push(c),
-            c if c.is_control() => plain.extend(c.escape_debug()),
-            c => plain.push(c),
-        }
-    }
-    plain
-}
-
-/// The end of a verifier's log, or all of it.
-pub(crate) fn write_log(f: &mut impl fmt::Write, log: &str, whole: bool) -> fmt::Result {
-    let lines: Vec<&str> = log.lines().filter(|line| !line.trim().is_empty()).collect();
-    let left_out = if whole {
-        0
-    } else {
-        lines.len().saturating_sub(LOG_LINES)
-    };
-    match left_out {
-        0 => writeln!(f, "verifier log:")?,
-        1 => writeln!(
-            f,
-            "verifier log (1 line left out, --verifier-log shows it):"
-        )?,
-        n => writeln!(
-            f,
-            "verifier log ({n} lines left out, --verifier-log shows them):"
-        )?,
-    }
-    lines
-        .iter()
-        .skip(left_out)
-        .try_for_each(|line| writeln!(f, "  {line}"))
 }

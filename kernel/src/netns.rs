@@ -147,19 +147,74 @@ impl NetNs {
     }
 
     fn similar_interface(&self, iface: &str) -> Option<String> {
-        let table = self
-            .run(|| fs::read_to_string("/proc/thread-self/net/dev"))
-            .ok()?
-            .ok()?;
-        table
-            .lines()
-            .skip(2)
-            .filter_map(|line| line.split_once(':').map(|(name, _)| name.trim()))
-            .map(|name| (strsim::damerau_levenshtein(name, iface), name))
+        let names = self.run(interfaces).ok()?.into_iter();
+        names
+            .map(|name| (strsim::damerau_levenshtein(&name, iface), name))
             .filter(|(distance, _)| *distance <= 2)
             .min()
-            .map(|(_, name)| name.to_owned())
+            .map(|(_, name)| name)
     }
+}
+
+/// The interfaces of the calling thread's namespace.
+pub fn interfaces() -> Vec<String> {
+    let table = fs::read_to_string("/proc/thread-self/net/dev").unwrap_or_default();
+    let names = table
+        .lines()
+        .skip(2)
+        .filter_map(|line| line.split_once(':'));
+    names.map(|(name, _)| name.trim().to_owned()).collect()
+}
+
+/// The interface of the default route of the calling thread's namespace: the one of the lowest
+/// metric, IPv4 before IPv6.
+pub fn default_interface() -> Option<String> {
+    let read = |path| fs::read_to_string(path).unwrap_or_default();
+    v4_default(&read("/proc/thread-self/net/route"))
+        .or_else(|| v6_default(&read("/proc/thread-self/net/ipv6_route")))
+}
+
+/// `RTF_UP`, include/uapi/linux/route.h.
+const ROUTE_UP: u32 = 1;
+/// `RTF_REJECT`: a route that refuses.
+const ROUTE_REJECT: u32 = 0x200;
+
+fn is_usable(flags: &str) -> bool {
+    let flags = u32::from_str_radix(flags, 16).unwrap_or(0);
+    flags & ROUTE_UP != 0 && flags & ROUTE_REJECT == 0
+}
+
+/// Columns: Iface Destination Gateway Flags RefCnt Use Metric Mask MTU Window IRTT.
+fn v4_default(table: &str) -> Option<String> {
+    let routes = table.lines().skip(1).filter_map(|line| {
+        let fields: Vec<&str> = line.split_ascii_whitespace().collect();
+        let [iface, "00000000", _, flags, _, _, metric, "00000000", ..] = fields[..] else {
+            return None;
+        };
+        let metric: u32 = metric.parse().ok()?;
+        is_usable(flags).then_some((metric, iface))
+    });
+    // The first of equals is the one that the kernel takes.
+    routes
+        .min_by_key(|(metric, _)| *metric)
+        .map(|(_, iface)| iface.to_owned())
+}
+
+/// Columns: destination, its length, source, its length, next hop, metric, references, use, flags,
+/// interface.
+fn v6_default(table: &str) -> Option<String> {
+    let routes = table.lines().filter_map(|line| {
+        let fields: Vec<&str> = line.split_ascii_whitespace().collect();
+        let [target, "00", _, _, _, metric, _, _, flags, iface] = fields[..] else {
+            return None;
+        };
+        let metric = u32::from_str_radix(metric, 16).ok()?;
+        let default = target.bytes().all(|digit| digit == b'0') && iface != "lo";
+        (default && is_usable(flags)).then_some((metric, iface))
+    });
+    routes
+        .min_by_key(|(metric, _)| *metric)
+        .map(|(_, iface)| iface.to_owned())
 }
 
 fn is_pid(name: &std::ffi::OsStr) -> bool {
@@ -176,4 +231,39 @@ fn probe_socket() -> io::Result<std::os::fd::OwnedFd> {
         flags,
         None,
     )?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_default_route_of_the_lowest_metric_counts() {
+        let head = "Iface Destination Gateway Flags RefCnt Use Metric Mask MTU Window IRTT\n";
+        let route = |iface: &str, target: &str, flags: &str, metric: u32, mask: &str| {
+            format!("{iface}\t{target}\t0101A8C0\t{flags}\t0\t0\t{metric}\t{mask}\t0\t0\t0\n")
+        };
+        let table = [
+            head.to_owned(),
+            route("down", "00000000", "0002", 0, "00000000"),
+            route("net", "0001A8C0", "0001", 0, "00FFFFFF"),
+            route("slow", "00000000", "0003", 600, "00000000"),
+            route("fast", "00000000", "0003", 100, "00000000"),
+        ]
+        .concat();
+        assert_eq!(v4_default(&table).as_deref(), Some("fast"));
+        assert_eq!(v4_default(head), None);
+    }
+
+    #[test]
+    fn an_ipv6_route_that_refuses_is_none() {
+        let zero = "0".repeat(32);
+        let route = |length: &str, metric: &str, flags: &str, iface: &str| {
+            format!("{zero} {length} {zero} 00 {zero} {metric} 00000001 00000000 {flags} {iface}\n")
+        };
+        let refuses = route("00", "ffffffff", "00200200", "lo");
+        let table = refuses.clone() + &route("00", "00000400", "00450003", "eth0");
+        assert_eq!(v6_default(&table).as_deref(), Some("eth0"));
+        assert_eq!(v6_default(&refuses), None);
+    }
 }

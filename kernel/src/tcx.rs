@@ -23,14 +23,34 @@ pub(crate) fn attach_type(direction: Direction) -> bpf_attach_type {
     }
 }
 
+/// Where among the programs of ours a new one runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// By its priority; the newest of equals first.
+    Priority(u32),
+    /// Right before the program that it replaces; by its priority where that has gone.
+    InPlaceOf(ProgramId, u32),
+}
+
 /// Where a new program goes: our own TCX programs on the hook with their priorities, in order.
 /// The newest of equals runs first; all run before a TC chain of ours.
 fn anchor(
     attached: &[Attached],
     ours: &[(ProgramId, u32)],
     chain: Option<u32>,
-    priority: u32,
+    order: Order,
 ) -> Anchor {
+    let link = |id: ProgramId| {
+        let entry = attached.iter().find(|entry| entry.program == id.0);
+        entry.filter(|entry| entry.link != 0)
+    };
+    let priority = match order {
+        Order::Priority(priority) => priority,
+        Order::InPlaceOf(id, priority) => match link(id) {
+            Some(entry) => return Anchor::Before(entry.link),
+            None => priority,
+        },
+    };
     let of = |entry: &&Attached| {
         ours.iter()
             .find(|(id, _)| id.0 == entry.program && entry.link != 0)
@@ -59,20 +79,20 @@ pub fn detach_tcx(pin: &Path) -> Result<()> {
 }
 
 impl Hook {
-    /// Attaches a program by itself, in the order of priorities among `ours` (program and
-    /// priority), and names the link at `pin`.
+    /// Attaches a program by itself, in its order among `ours` (program and priority), and names
+    /// the link at `pin`.
     pub fn attach_tcx(
         &self,
         program: impl AsFd,
         direction: Direction,
-        priority: u32,
+        order: Order,
         ours: &[(ProgramId, u32)],
         pin: &Path,
     ) -> Result<()> {
         let program = program.as_fd();
         let link = self
             .ns
-            .run(|| self.link_tcx(program, direction, priority, ours))??;
+            .run(|| self.link_tcx(program, direction, order, ours))??;
         PinTree::pin(&link, pin)
     }
 
@@ -80,7 +100,7 @@ impl Hook {
         &self,
         program: BorrowedFd<'_>,
         direction: Direction,
-        priority: u32,
+        order: Order,
         ours: &[(ProgramId, u32)],
     ) -> Result<OwnedFd> {
         let (ifindex, attach_type) = (self.place.ifindex, attach_type(direction));
@@ -96,7 +116,7 @@ impl Hook {
         loop {
             let (revision, attached) = bpf::tcx_query(ifindex, attach_type).map_err(fail)?;
             let chain = chain.filter(|id| attached.iter().any(|entry| entry.link == *id));
-            let anchor = anchor(&attached, ours, chain, priority);
+            let anchor = anchor(&attached, ours, chain, order);
             let target = Target::Tcx {
                 ifindex,
                 attach_type,
@@ -141,11 +161,16 @@ mod tests {
         let at = |program, link| Attached { program, link };
         let attached = [at(9, 90), at(1, 10), at(2, 20), at(5, 50)];
         let ours = [(ProgramId(1), 50), (ProgramId(2), 100)];
-        let go = |priority| anchor(&attached, &ours, Some(50), priority);
+        let by = Order::Priority;
+        let go = |priority| anchor(&attached, &ours, Some(50), by(priority));
         assert_eq!(go(50), Anchor::Before(10));
         assert_eq!(go(60), Anchor::Before(20));
         assert_eq!(go(101), Anchor::After(20));
-        assert_eq!(anchor(&attached, &[], Some(50), 0), Anchor::Before(50));
-        assert_eq!(anchor(&attached, &[], None, 0), Anchor::Last);
+        let instead = |id| Order::InPlaceOf(ProgramId(id), 101);
+        let at = |order| anchor(&attached, &ours, Some(50), order);
+        assert_eq!(at(instead(2)), Anchor::Before(20));
+        assert_eq!(at(instead(7)), Anchor::After(20));
+        assert_eq!(anchor(&attached, &[], Some(50), by(0)), Anchor::Before(50));
+        assert_eq!(anchor(&attached, &[], None, by(0)), Anchor::Last);
     }
 }

@@ -14,9 +14,8 @@ use model::{Attach, Chain, Direction, Member, NetAttach, Place, ProgramId, Recor
 use crate::{
     Error, Result,
     config::Config as Settings,
-    load::{self, Attached},
+    load::{self, Attached, Coming},
     pending::Pending,
-    plan::{Plan, Shared},
     session::Session,
     undo::Undo,
 };
@@ -57,16 +56,15 @@ impl Retire {
     }
 }
 
-/// Loads a program and puts it into the chain of its hook.
+/// Loads a program and puts it into the chain of its hook, in the place of the one that leaves.
 pub(crate) fn insert(
     config: &Settings,
     session: &Session,
-    plan: &Plan<'_>,
-    owner: Option<ProgramId>,
-    shared: &Shared,
+    coming: &Coming<'_>,
     side: Side,
     undo: &mut Undo<'static>,
 ) -> Result<Attached> {
+    let Coming { plan, leaving, .. } = coming;
     let attach = &plan.request.attach;
     let net = attach
         .net()
@@ -74,23 +72,28 @@ pub(crate) fn insert(
     let hook = Rc::new(Hook::open(&session.pins, net, side, Access::Write)?);
     let mode = config.xdp_mode(&net.iface);
     let live = hook.live()?;
-    let mut chain = members(session, &hook, &live, attach)?.map(Some);
-    let position = chain
-        .insert(Member {
-            program: None,
-            priority: net.priority,
-            proceed_on: attach.proceed_on().map_or(0, |set| set.0),
-            frags: plan.frags(),
-        })
-        .map_err(|_| Error::ChainFull {
-            hook: hook.describe(),
-        })?;
-    let dispatcher = Dispatcher::load(&Config::new(hook.format(&live)?, &chain));
-    let (loaded, dispatcher) = match extension(plan, shared, dispatcher, position) {
-        Ok((loaded, dispatcher)) => (loaded, Some(dispatcher)),
-        Err(error) => (alone(plan, shared, side, &live, error)?, None),
+    let chain = members(session, &hook, &live, coming)?;
+    let leaving = leaving.and_then(|record| took_part(&live, record));
+    let mut chain = chain.map(Some);
+    let member = Member {
+        program: None,
+        priority: net.priority,
+        proceed_on: attach.proceed_on().map_or(0, |set| set.0),
+        frags: plan.frags(),
     };
-    load::name(session, &loaded, owner, undo)?;
+    let in_place = leaving
+        .as_ref()
+        .and_then(|old| chain.exchange(&Some(old.program), member.clone()));
+    let position = in_place.map_or_else(|| chain.insert(member), Ok);
+    let position = position.map_err(|_| Error::ChainFull {
+        hook: hook.describe(),
+    })?;
+    let dispatcher = Dispatcher::load(&Config::new(hook.format(&live)?, &chain));
+    let (loaded, dispatcher) = match extension(coming, dispatcher, position) {
+        Ok((loaded, dispatcher)) => (loaded, Some(dispatcher)),
+        Err(error) => (alone(coming, side, &live, error)?, None),
+    };
+    load::name(session, &loaded, coming.owner, undo)?;
     let programs = match &dispatcher {
         Some(_) => open_members(&chain.map(|program| program.unwrap_or(loaded.id)))?,
         None => vec![loaded.fd],
@@ -100,6 +103,7 @@ pub(crate) fn insert(
         old: &live,
         new: dispatcher.as_ref(),
         coming: true,
+        leaving,
         program: loaded.id,
         attach,
     };
@@ -122,18 +126,20 @@ fn members(
     session: &Session,
     hook: &Hook,
     live: &Live,
-    attach: &Attach,
+    coming: &Coming<'_>,
 ) -> Result<Chain<ProgramId>> {
+    let leaves = |id: ProgramId| coming.leaving.is_some_and(|record| record.id == id);
     match live {
         Live::Empty => Ok(Chain::default()),
         Live::Chain(live) => Ok(live.chain.clone()),
+        Live::Single { program, .. } if leaves(*program) => Ok(Chain::default()),
         Live::Single { program: id, .. } => {
             let (hook, id) = (hook.describe(), *id);
             if session.state.programs.contains_key(&id) {
                 return Err(Error::NoChain {
                     hook,
                     id,
-                    kind: attach.kind(),
+                    kind: coming.plan.request.attach.kind(),
                 });
             }
             let name = kernel::glance(id)?
@@ -144,14 +150,30 @@ fn members(
     }
 }
 
+/// How a program that is to leave takes part; None where the hook does not run it.
+fn took_part(live: &Live, record: &Record) -> Option<Member<ProgramId>> {
+    match live {
+        Live::Empty => None,
+        Live::Chain(live) => {
+            let mut members = live.chain.members().iter();
+            members.find(|member| member.program == record.id).cloned()
+        }
+        Live::Single { program, .. } => (*program == record.id).then(|| Member {
+            program: record.id,
+            priority: record.attach.net().map_or(0, |net| net.priority),
+            proceed_on: record.attach.proceed_on().map_or(0, |set| set.0),
+            frags: false,
+        }),
+    }
+}
+
 /// Loads the program as the extension of its slot.
 fn extension(
-    plan: &Plan<'_>,
-    shared: &Shared,
+    coming: &Coming<'_>,
     dispatcher: Result<Dispatcher, kernel::Error>,
     position: usize,
 ) -> Result<(Loaded, Dispatcher)> {
-    let dispatcher = dispatcher?;
+    let (plan, dispatcher) = (coming.plan, dispatcher?);
     if !plan.program.has_func_info() {
         let program = plan.program.name().to_owned();
         let from = plan.request.source.to_string();
@@ -163,39 +185,37 @@ fn extension(
             target,
             function: &function,
         },
-        shared,
+        coming.shared,
     )?;
     Ok((loaded, dispatcher))
 }
 
 /// Loads the program by itself where the kernel refuses extension programs altogether; any other
 /// `error` stands.
-fn alone(
-    plan: &Plan<'_>,
-    shared: &Shared,
-    side: Side,
-    live: &Live,
-    error: Error,
-) -> Result<Loaded> {
+fn alone(coming: &Coming<'_>, side: Side, live: &Live, error: Error) -> Result<Loaded> {
     let may_be = matches!(
         error,
         Error::NeedsBtf { .. } | Error::Kernel(kernel::Error::Refused { .. })
     );
-    if !may_be || !matches!(live, Live::Empty) {
+    let leaves = |id| coming.leaving.is_some_and(|record| record.id == id);
+    let free = match live {
+        Live::Empty => true,
+        Live::Single { program, .. } => leaves(*program),
+        Live::Chain(_) => false,
+    };
+    if !may_be || !free {
         return Err(error);
     }
     let Some(lack) = missing_feature(&[Feature::Extension]) else {
         return Err(error);
     };
     log::info!("{lack}: the program is attached directly, a second one will not fit");
-    plan.load(
-        if side == Side::Xdp {
-            Role::Xdp
-        } else {
-            Role::Tc
-        },
-        shared,
-    )
+    let role = if side == Side::Xdp {
+        Role::Xdp
+    } else {
+        Role::Tc
+    };
+    coming.plan.load(role, coming.shared)
 }
 
 fn open_members(chain: &Chain<ProgramId>) -> Result<Vec<OwnedFd>> {
@@ -220,6 +240,8 @@ struct Change<'a> {
     program: ProgramId,
     /// It comes; otherwise it goes.
     coming: bool,
+    /// The program whose place it takes.
+    leaving: Option<Member<ProgramId>>,
     attach: &'a Attach,
 }
 
@@ -257,6 +279,7 @@ impl Change<'_> {
             old: self.old.dispatcher(),
             new: self.new.map(|dispatcher| dispatcher.id),
             coming: self.coming,
+            leaving: self.leaving.clone(),
             made_clsact: self.coming && self.hook.lacks_clsact(self.old)?,
         })?;
         let root = session.root.clone();
@@ -339,8 +362,54 @@ pub(crate) fn take_out(
         old: &live,
         new: dispatcher.as_ref(),
         coming: false,
+        leaving: None,
         program,
         attach,
+    };
+    change.apply(session, &open_members(&chain)?, None, undo)?;
+    Ok(Some(Retire {
+        hook: Rc::clone(hook),
+        old: live.dispatcher(),
+        made_clsact: false,
+        keep_note: false,
+    }))
+}
+
+/// Takes back the exchange of a program that was never committed: the old one gets its place again.
+/// None when the new one does not run there any more.
+pub(crate) fn put_back(
+    session: &Session,
+    hook: &Rc<Hook>,
+    pending: &Pending,
+    old: &Member<ProgramId>,
+    undo: &mut Undo<'static>,
+) -> Result<Option<Retire>> {
+    let live = hook.live()?;
+    let mut chain = match &live {
+        Live::Chain(live) => live.chain.clone(),
+        Live::Single { program, .. } if *program == pending.program => Chain::default(),
+        _ => return Ok(None),
+    };
+    let is_chain = matches!(live, Live::Chain(_));
+    if is_chain && chain.exchange(&pending.program, old.clone()).is_none() {
+        return Ok(None);
+    }
+    let dispatcher = if is_chain {
+        Some(Dispatcher::load(&Config::new(hook.format(&live)?, &chain))?)
+    } else {
+        // It ran by itself, and so it does again.
+        _ = chain.insert(old.clone());
+        None
+    };
+    // Until the swap is done this is still the exchange that the note spoke of.
+    let change = Change {
+        hook,
+        old: &live,
+        new: dispatcher.as_ref(),
+        coming: true,
+        leaving: Some(old.clone()),
+        program: pending.program,
+        attach: &pending.attach,
     };
     change.apply(session, &open_members(&chain)?, None, undo)?;
     Ok(Some(Retire {

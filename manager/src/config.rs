@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeMap,
     fs, io,
+    net::SocketAddr,
     num::NonZeroU32,
     path::{Path, PathBuf},
     time::Duration,
@@ -22,6 +23,8 @@ pub(crate) struct Config {
     interfaces: BTreeMap<String, Interface>,
     container_runtime: ContainerRuntime,
     registry: Registry,
+    host: Host,
+    pub(crate) grpc: Option<Remote>,
     /// Read by the image commands.
     #[serde(rename = "signing")]
     _signing: toml::Table,
@@ -76,6 +79,27 @@ impl TryFrom<String> for SocketPath {
             "'{text}' is neither an absolute path nor unix:// and one"
         ))
     }
+}
+
+/// What manifests ask of the host.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Host {
+    labels: BTreeMap<String, String>,
+}
+
+/// How the daemon may be asked from other machines: always with certificates on both sides.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Remote {
+    /// Address and port.
+    pub listen: SocketAddr,
+    /// The daemon's certificate, with those between it and its authority (PEM).
+    pub certificate: PathBuf,
+    /// The key of the certificate (PEM).
+    pub key: PathBuf,
+    /// The authorities whose certificates clients may show (PEM).
+    pub client_ca: PathBuf,
 }
 
 /// How registries are asked, and what their images may cost.
@@ -136,6 +160,11 @@ impl Config {
                 source: Box::new(source),
             }
         })
+    }
+
+    /// By what manifests select hosts.
+    pub(crate) fn labels(&self) -> &BTreeMap<String, String> {
+        &self.host.labels
     }
 
     /// How registries are asked.
@@ -200,6 +229,14 @@ mod tests {
     }
 
     #[test]
+    fn labels_of_the_host_are_read() {
+        let config = read("[host.labels]\nrole = \"edge\"\n").unwrap();
+        assert_eq!(config.labels()["role"], "edge");
+        let config = read("[host]\nlabels = { \"k8s.io/os\" = \"linux\" }\n").unwrap();
+        assert_eq!(config.labels()["k8s.io/os"], "linux");
+    }
+
+    #[test]
     fn registries_and_limits_are_read() {
         let config = read("").unwrap();
         assert_eq!(config.limits(), Limits::default());
@@ -248,6 +285,11 @@ mod tests {
                 "[container_runtime]\ndocker_socket = \"tcp://h:1\"\n",
                 2,
                 "tcp://h:1",
+            ),
+            (
+                "[grpc]\nlisten = \"[::]:1\"\ncertificate = \"/c\"\nkey = \"/k\"\n",
+                1,
+                "client_ca",
             ),
         ] {
             let error = read(text).unwrap_err();

@@ -60,6 +60,12 @@ pub enum Error {
     /// A step with images.
     #[error(transparent)]
     Image(bytecode::Error),
+    /// A metadata key that only manifests set.
+    #[error(
+        "the metadata key '{0}' is one by which bpfman knows the programs of manifests: use \
+         another key, or 'bpfman apply'"
+    )]
+    ReservedKey(String),
     /// The attach arguments contradict themselves.
     #[error(transparent)]
     Attach(#[from] AttachError),
@@ -142,6 +148,26 @@ pub enum Error {
     /// An argument of `load` that can never work.
     #[error("{0}")]
     Invalid(&'static str),
+    /// Manifests contradict each other.
+    #[error("{0}")]
+    Manifest(String),
+    /// The program whose maps are to be shared could not be loaded.
+    #[error("{0}, whose maps it shares, could not be loaded")]
+    OwnerFailed(manifest::Identity),
+    /// The list of programs cannot be written as manifests.
+    #[error("cannot write manifests")]
+    Export {
+        /// Why.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// Waiting for changes.
+    #[error("cannot wait for {what}")]
+    Wait {
+        /// For what.
+        what: &'static str,
+        /// Why.
+        source: io::Error,
+    },
     /// A file of ours.
     #[error("cannot {doing} {path}")]
     File {
@@ -237,18 +263,26 @@ impl Error {
         match self {
             Self::NoProgram(_) | Self::NoMapOwner(_) => ErrorKind::NotFound,
             Self::Object { source, .. } | Self::Image(source) => kind_of_bytecode(source),
-            Self::Attach(_) | Self::Invalid(_) | Self::NeedsBtf { .. } | Self::Config { .. } => {
-                ErrorKind::Invalid
-            }
+            Self::Attach(_)
+            | Self::ReservedKey(_)
+            | Self::Invalid(_)
+            | Self::NeedsBtf { .. }
+            | Self::Config { .. } => ErrorKind::Invalid,
             Self::NotOurs { .. }
             | Self::ChainFull { .. }
             | Self::Foreign { .. }
             | Self::NothingShared { .. }
+            | Self::Manifest(_)
+            | Self::OwnerFailed(_)
             | Self::StateVersion { .. } => ErrorKind::Conflict,
             Self::NoChain { .. } | Self::Unsupported { .. } => ErrorKind::Unsupported,
             Self::Privilege { .. } => ErrorKind::Permission,
-            Self::File { source, .. } | Self::ReadConfig { source, .. } => kind_of_io(source),
-            Self::DamagedState { .. } | Self::Encode { .. } => ErrorKind::Internal,
+            Self::File { source, .. }
+            | Self::ReadConfig { source, .. }
+            | Self::Wait { source, .. } => kind_of_io(source),
+            Self::DamagedState { .. } | Self::Encode { .. } | Self::Export { .. } => {
+                ErrorKind::Internal
+            }
             Self::Kernel(error) => kind_of_kernel(error),
         }
     }

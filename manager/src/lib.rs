@@ -3,6 +3,7 @@
 //! The kernel is the database; what is written beside it only describes what is in it, and one
 //! rename commits a change.
 
+mod apply;
 mod chain;
 mod config;
 mod error;
@@ -11,17 +12,23 @@ mod load;
 mod pending;
 mod plan;
 mod recover;
+mod replace;
+pub mod report;
 mod request;
 mod session;
 mod state;
 mod undo;
 mod unload;
 mod view;
+mod watch;
 
+pub use apply::{Outcome, Target};
 pub use bytecode::image::{Event, ImageName, Progress};
+pub use config::Remote;
 pub use error::{Error, ErrorKind, Result};
 pub use image::{Pruned, PullRequest};
 pub use request::{ListFilter, LoadRequest, Options};
+pub use watch::Watch;
 
 use std::path::PathBuf;
 
@@ -54,7 +61,20 @@ impl Manager {
     /// Loads and attaches a program. On failure everything is as it was before, but an image that
     /// was fetched for it stays in the store. `progress` hears of a download.
     pub fn load(&self, request: &LoadRequest, progress: &Progress<'_>) -> Result<ProgramView> {
+        request.reserves_nothing()?;
         load::load(self, request, progress).map_err(Error::or_privilege)
+    }
+
+    /// Loads and attaches a program in the place of another one: no packet and no event misses
+    /// both. On failure everything is as it was before.
+    pub fn replace(
+        &self,
+        old: ProgramId,
+        request: &LoadRequest,
+        progress: &Progress<'_>,
+    ) -> Result<ProgramView> {
+        request.reserves_nothing()?;
+        replace::replace(self, old, request, progress).map_err(Error::or_privilege)
     }
 
     /// Detaches and unloads programs of ours. All are tried; those that failed are answered with
@@ -69,11 +89,28 @@ impl Manager {
         list().map_err(Error::or_privilege)
     }
 
+    /// The same programs in full.
+    pub fn list_in_full(&self, filter: &ListFilter) -> Result<Vec<ProgramView>> {
+        let pins = PinTree::at(self.root.bpffs());
+        let list = || view::list_in_full(&view::read(&self.root)?, &pins, filter);
+        list().map_err(Error::or_privilege)
+    }
+
     /// One program in full, ours or not. Changes nothing and waits for nobody.
     pub fn get(&self, id: ProgramId) -> Result<ProgramView> {
         let pins = PinTree::at(self.root.bpffs());
         let get = || view::get(&view::read(&self.root)?, &pins, id);
         get().map_err(Error::or_privilege)
+    }
+
+    /// The interfaces of this network namespace, for those who type.
+    pub fn interfaces(&self) -> Vec<String> {
+        kernel::interfaces()
+    }
+
+    /// Where the daemon may be asked from other machines; None: nowhere.
+    pub fn remote(&self) -> Result<Option<Remote>> {
+        Ok(Config::read(&self.config)?.grpc)
     }
 
     /// How registries are asked, by the configuration.

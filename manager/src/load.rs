@@ -1,8 +1,8 @@
 //! From request to running program.
 
 use bytecode::image::Progress;
-use kernel::{Access, Hook, Loaded, PinTree, Role, Side, fault};
-use model::{Attach, Place, ProgramId, ProgramView};
+use kernel::{Access, Hook, Loaded, Order, PinTree, Role, Side, fault};
+use model::{Attach, Place, ProgramId, ProgramView, Record};
 
 use crate::{
     Error, LoadRequest, Manager, Result,
@@ -23,6 +23,16 @@ pub(crate) struct Attached {
     pub(crate) retire: Option<Retire>,
 }
 
+/// What is loaded and attached.
+pub(crate) struct Coming<'a> {
+    pub(crate) plan: &'a Plan<'a>,
+    /// The program whose maps are shared.
+    pub(crate) owner: Option<ProgramId>,
+    pub(crate) shared: &'a Shared,
+    /// The program whose place it takes, on the same hook.
+    pub(crate) leaving: Option<&'a Record>,
+}
+
 /// parse ─► resolve ─► plan ─► load ─► attach or swap ─► commit ─► retire
 pub(crate) fn load(
     manager: &Manager,
@@ -32,11 +42,28 @@ pub(crate) fn load(
     let config = Config::read(&manager.config)?;
     let plan = Plan::make(&manager.images(&config), request, progress)?;
     let mut session = Session::begin(manager)?;
-    let (owner, shared) = plan.shared(&session)?;
+    put(&config, &mut session, &plan, None)
+}
+
+/// load ─► attach or swap ─► commit ─► retire; what leaves does so in the same swap and commit.
+pub(crate) fn put(
+    config: &Config,
+    session: &mut Session,
+    plan: &Plan<'_>,
+    leaving: Option<&Record>,
+) -> Result<ProgramView> {
+    let (owner, shared) = plan.shared(session)?;
+    let coming = Coming {
+        plan,
+        owner,
+        shared: &shared,
+        leaving,
+    };
     let mut undo = Undo::default();
+    let request = plan.request;
     let attached = match pending::side(&request.attach) {
-        Some(side) => chain::insert(&config, &session, &plan, owner, &shared, side, &mut undo),
-        None => attach(&session, &plan, owner, &shared, &mut undo),
+        Some(side) => chain::insert(config, session, &coming, side, &mut undo),
+        None => attach(session, &coming, &mut undo),
     }
     .map_err(|error| explain(error, &request.attach))?;
     let made_clsact = attached
@@ -48,12 +75,21 @@ pub(crate) fn load(
         let maps = owner.unwrap_or(attached.id);
         let record = plan.record(attached.id, attached.place, maps, state.seq);
         state.programs.insert(attached.id, record);
+        if let Some(leaving) = leaving {
+            state.programs.remove(&leaving.id);
+        }
         state.clsact.extend(attached.place.filter(|_| made_clsact));
     })?;
     undo.defuse();
     committed("load.committed");
     if let Some(retire) = attached.retire {
-        retire.run(&session);
+        retire.run(session);
+    }
+    // What cannot be taken away now goes with the next command.
+    if let Some(leaving) = leaving
+        && let Err(error) = session.unpin(leaving)
+    {
+        log::warn!("cannot take program {} away: {error}", leaving.id);
     }
     view::get(&session.state, &session.pins, attached.id)
 }
@@ -66,28 +102,30 @@ pub(crate) fn committed(point: &'static str) {
 }
 
 /// Loads a program that a link of its own holds, and attaches it.
-fn attach(
-    session: &Session,
-    plan: &Plan<'_>,
-    owner: Option<ProgramId>,
-    shared: &Shared,
-    undo: &mut Undo<'static>,
-) -> Result<Attached> {
+fn attach(session: &Session, coming: &Coming<'_>, undo: &mut Undo<'static>) -> Result<Attached> {
+    let plan = coming.plan;
     let attach = &plan.request.attach;
     let hook = match attach {
         Attach::Tcx { net, direction } => {
             let side = Side::Tc(*direction);
             let hook = Hook::open(&session.pins, net, side, Access::Read)?;
-            Some((hook, *direction, net.priority))
+            // Both run for a moment: better than that none of them does.
+            let order = match coming.leaving {
+                Some(old) if old.attach.net().map(|old| old.priority) == Some(net.priority) => {
+                    Order::InPlaceOf(old.id, net.priority)
+                }
+                _ => Order::Priority(net.priority),
+            };
+            Some((hook, *direction, order))
         }
         _ => None,
     };
-    let loaded = plan.load(role(attach), shared)?;
-    name(session, &loaded, owner, undo)?;
+    let loaded = plan.load(role(attach), coming.shared)?;
+    name(session, &loaded, coming.owner, undo)?;
     let link = session.pins.link(loaded.id);
-    if let Some((hook, direction, priority)) = &hook {
+    if let Some((hook, direction, order)) = &hook {
         let ours = others(session, hook.place, attach);
-        hook.attach_tcx(&loaded.fd, *direction, *priority, &ours, &link)?;
+        hook.attach_tcx(&loaded.fd, *direction, *order, &ours, &link)?;
     } else {
         let event = plan.event.as_ref();
         kernel::attach(

@@ -5,7 +5,7 @@
 //! takes the step back if it was never committed.
 
 use kernel::Side;
-use model::{Attach, Place, ProgramId};
+use model::{Attach, Member, Place, ProgramId};
 use serde::{Deserialize, Serialize};
 
 /// A change of one hook.
@@ -21,6 +21,9 @@ pub(crate) struct Pending {
     pub(crate) place: Place,
     /// The program comes; otherwise it goes.
     pub(crate) coming: bool,
+    /// The program whose place it takes, as it took part.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) leaving: Option<Member<ProgramId>>,
     /// The dispatcher before, where there was one.
     pub(crate) old: Option<ProgramId>,
     /// The dispatcher after, where there is one.

@@ -34,8 +34,8 @@ pub(crate) struct Plan<'a> {
 }
 
 /// The object of a request.
-struct Resolved {
-    object: Object,
+pub(crate) struct Resolved {
+    pub(crate) object: Object,
     /// The program that is meant, where the request or the labels say so.
     name: Option<String>,
     provenance: Option<Provenance>,
@@ -198,8 +198,9 @@ impl<'a> Plan<'a> {
     }
 }
 
-/// Finds the object. What may take long, a download, happens here: before anything is locked.
-fn resolve(
+/// The object, and the program that is meant. What may take long, a download, happens here: before
+/// anything is locked.
+pub(crate) fn resolve(
     images: &Images,
     request: &LoadRequest,
     progress: &Progress<'_>,

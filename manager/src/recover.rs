@@ -51,6 +51,10 @@ fn finish_pending(session: &mut Session) -> Result<()> {
     if let Some(hook) = Hook::find(&session.pins, net, pending.place, side, Access::Write)? {
         let hook = Rc::new(hook);
         if !session.state.programs.contains_key(&pending.program) {
+            if pending.leaving.is_some() && hook.live()?.dispatcher() != pending.old {
+                // The next note will not know it any more.
+                pending.old.map_or(Ok(()), apart)?;
+            }
             take_back(session, &hook, &pending)?;
         }
         running = hook.live()?.dispatcher();
@@ -66,14 +70,26 @@ fn finish_pending(session: &mut Session) -> Result<()> {
 /// The program was never committed, or is committed to be gone.
 fn take_back(session: &Session, hook: &Rc<Hook>, pending: &Pending) -> Result<()> {
     let mut undo = Undo::default();
-    let taken = chain::take_out(session, hook, &pending.attach, pending.program, &mut undo)?;
+    let old = pending.leaving.as_ref();
+    // Without it, the exchange was committed, and the document that said so was lost.
+    let old = old.filter(|old| kernel::program_alive(old.program));
+    let taken = match old {
+        Some(old) => chain::put_back(session, hook, pending, old, &mut undo)?,
+        None => chain::take_out(session, hook, &pending.attach, pending.program, &mut undo)?,
+    };
     undo.defuse();
     if let Some(retire) = taken {
-        log::warn!(
-            "program {} was left on {} by a command that was killed: removed",
-            pending.program,
-            hook.describe()
-        );
+        let (id, hook) = (pending.program, hook.describe());
+        match old {
+            Some(old) => log::warn!(
+                "program {id} was put in the place of {} on {hook} by a command that was killed: \
+                 taken back",
+                old.program
+            ),
+            None => {
+                log::warn!("program {id} was left on {hook} by a command that was killed: removed");
+            }
+        }
         retire.run(session);
     }
     // The command may have made the qdisc, and not have lived to say so. One that somebody else

@@ -1,8 +1,10 @@
 //! What the front ends ask for.
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{collections::BTreeMap, fmt, path::PathBuf};
 
 use model::{Attach, KernelType, ProgramId, RegistryAuth, Source};
+
+use crate::{Error, Result};
 
 /// Where the manager keeps and finds things.
 #[derive(Clone, Debug)]
@@ -42,6 +44,33 @@ pub struct LoadRequest {
     pub map_owner_id: Option<ProgramId>,
     /// Where and how to attach it.
     pub attach: Attach,
+}
+
+impl LoadRequest {
+    /// By these keys `apply` finds its programs again, and prunes them: who could set them would
+    /// have his program taken away.
+    pub(crate) fn reserves_nothing(&self) -> Result<()> {
+        let mut keys = self.metadata.keys();
+        match keys.find(|key| manifest::is_reserved(key)) {
+            Some(key) => Err(Error::ReservedKey(key.clone())),
+            None => Ok(()),
+        }
+    }
+}
+
+/// For messages: what is loaded, as what. It names the file where it is the file that is wrong.
+impl fmt::Display for LoadRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (&self.name, &self.source) {
+            (Some(name), _) => write!(f, "'{name}'")?,
+            (None, Source::File { path }) => {
+                let file = path.file_name().unwrap_or(path.as_os_str());
+                file.display().fmt(f)?;
+            }
+            (None, Source::Image { url, .. }) => url.fmt(f)?,
+        }
+        write!(f, " as {}", self.attach.kind())
+    }
 }
 
 /// Which programs a list shows.

@@ -143,6 +143,14 @@ impl Root {
         Ok(file)
     }
 
+    /// Waits until nobody else applies manifests. Held for longer than [`lock`](Self::lock), and
+    /// taken before it: single loads go on in between.
+    pub(crate) fn turn(&self) -> Result<File> {
+        let folder = File::open(&self.0).map_err(Error::file("open", &self.0))?;
+        folder.lock().map_err(Error::file("lock", &self.0))?;
+        Ok(folder)
+    }
+
     /// The document, or the one before it where that is damaged.
     pub(crate) fn read(&self) -> Result<Found> {
         match read(&self.document()) {

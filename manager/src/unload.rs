@@ -20,7 +20,8 @@ pub(crate) fn unload(manager: &Manager, ids: &[ProgramId]) -> Result<Vec<(Progra
     Ok(failures)
 }
 
-fn one(session: &mut Session, id: ProgramId) -> Result<()> {
+/// Detaches and unloads one program.
+pub(crate) fn one(session: &mut Session, id: ProgramId) -> Result<()> {
     let record = session.record(id)?.clone();
     if let Some(side) = pending::side(&record.attach) {
         return chain::remove(session, &record, side);

@@ -1,5 +1,7 @@
 //! What is loaded, for those who only look. Nothing here changes anything or waits for anybody.
 
+use std::collections::BTreeMap;
+
 use kernel::{Access, Hook, PinTree, Side};
 use model::{Attach, BpfmanState, ProgramId, ProgramView, Record, Summary};
 
@@ -39,7 +41,7 @@ pub(crate) fn get(state: &State, pins: &PinTree, id: ProgramId) -> Result<Progra
         map_owner_id: record.map_owner,
         map_used_by: state
             .users_of(record.maps)
-            .filter(|id| kernel::program_alive(*id))
+            .filter(|user| *user == id || kernel::program_alive(*user))
             .collect(),
         attach: record.attach.clone(),
         position: position(pins, record),
@@ -48,6 +50,16 @@ pub(crate) fn get(state: &State, pins: &PinTree, id: ProgramId) -> Result<Progra
         bpfman: Some(bpfman),
         kernel,
     })
+}
+
+/// Whether a program of ours is loaded and attached. The next command that writes finds out for
+/// sure.
+pub(crate) fn runs(pins: &PinTree, record: &Record) -> bool {
+    let attached = match record.attach.net() {
+        Some(_) => position(pins, record).is_some(),
+        None => pins.link(record.id).exists(),
+    };
+    attached && kernel::program_alive(record.id)
 }
 
 /// How often a hook is looked at that somebody changes at the same moment.
@@ -85,13 +97,44 @@ pub(crate) fn list(state: &State, filter: &ListFilter) -> Result<Vec<Summary>> {
         }
     }
     rows.retain(|row| {
-        filter.kind.is_none_or(|kind| row.kind == kind)
-            && filter
-                .metadata
-                .iter()
-                .all(|(key, value)| row.metadata.get(key) == Some(value))
+        filter.kind.is_none_or(|kind| row.kind == kind) && has_all(Some(&row.metadata), filter)
     });
     Ok(rows)
+}
+
+/// The same programs in full.
+pub(crate) fn list_in_full(
+    state: &State,
+    pins: &PinTree,
+    filter: &ListFilter,
+) -> Result<Vec<ProgramView>> {
+    let ids: Vec<ProgramId> = if filter.all {
+        kernel::ProgramIds::default().collect::<std::result::Result<_, _>>()?
+    } else {
+        state.programs.keys().copied().collect()
+    };
+    let mut views = Vec::new();
+    for id in ids {
+        let record = state.programs.get(&id);
+        if !has_all(record.map(|record| &record.metadata), filter) {
+            continue;
+        }
+        match get(state, pins, id) {
+            Ok(view) => views.push(view),
+            // Gone in the meantime.
+            Err(Error::NoProgram(_)) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    views.retain(|view| filter.kind.is_none_or(|kind| view.kernel.kind == kind));
+    Ok(views)
+}
+
+/// Whether a program carries what is asked for; none is a program of somebody else.
+fn has_all(metadata: Option<&BTreeMap<String, String>>, filter: &ListFilter) -> bool {
+    let has = |key, value| metadata.and_then(|pairs| pairs.get(key)) == Some(value);
+    let mut wanted = filter.metadata.iter();
+    wanted.all(|(key, value)| has(key, value))
 }
 
 /// None for a program that is gone: the next command that writes drops its record.

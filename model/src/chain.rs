@@ -110,6 +110,22 @@ impl<P: PartialEq> Chain<P> {
         Some(position)
     }
 
+    /// Puts a program in the place of another one: into the same slot where the priority stays, as
+    /// the newest of its priority otherwise. Answers its position; None where there is no such
+    /// program.
+    pub fn exchange(&mut self, old: &P, new: Member<P>) -> Option<usize> {
+        let position = self.position(old)?;
+        if let Some(slot) = self.members.get_mut(position)
+            && slot.priority == new.priority
+        {
+            *slot = new;
+            return Some(position);
+        }
+        self.members.remove(position);
+        // One has just left, so there is room.
+        self.insert(new).ok()
+    }
+
     /// Where a program runs, 0 first.
     pub fn position(&self, program: &P) -> Option<usize> {
         self.members
@@ -153,6 +169,28 @@ mod tests {
         let before = chain.clone();
         assert_eq!(chain.insert(member(10, 0)), Err(ChainFull));
         assert_eq!(chain, before);
+    }
+
+    #[test]
+    fn exchanged_in_place_or_by_priority() {
+        let mut chain = Chain::default();
+        for n in 0..10 {
+            chain.insert(member(n, 5)).unwrap();
+        }
+        let order = |chain: &Chain<u32>| {
+            chain
+                .members()
+                .iter()
+                .map(|m| m.program)
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(chain.exchange(&3, member(30, 5)), Some(6));
+        assert_eq!(order(&chain), [9, 8, 7, 6, 5, 4, 30, 2, 1, 0]);
+        assert_eq!(chain.exchange(&30, member(31, 4)), Some(0));
+        assert_eq!(order(&chain), [31, 9, 8, 7, 6, 5, 4, 2, 1, 0]);
+        assert_eq!(chain.exchange(&31, member(32, 6)), Some(9));
+        assert_eq!(chain.exchange(&31, member(33, 6)), None);
+        assert_eq!(chain.len(), 10);
     }
 
     proptest! {

@@ -22,7 +22,7 @@ pub use image::{
 };
 pub use kernel_type::{KernelType, UnknownKernelType};
 pub use kind::{Kind, Misfit, Section, UnknownKind};
-pub use proceed::{ProceedOn, UnknownAction};
+pub use proceed::{ProceedOn, UnknownAction, UnknownValue};
 pub use record::{Place, Record, Source};
 pub use reference::{Digest, ImageReference, ReferenceError, is_loopback};
 pub use view::{BpfmanState, KernelState, ProgramView, Summary};

@@ -52,6 +52,23 @@ pub struct UnknownAction {
     pub kind: Kind,
 }
 
+/// A return value that is no action of the hook.
+#[derive(Debug, thiserror::Error)]
+#[error("unknown action {value} for {kind}: use one of {}", ProceedOn(u32::MAX).values(*.kind).map(|value| value.to_string()).collect::<Vec<_>>().join(", "))]
+pub struct UnknownValue {
+    /// The value.
+    pub value: i32,
+    /// Where it was used.
+    pub kind: Kind,
+}
+
+/// What a program returns for the action of a bit.
+fn value(kind: Kind, bit: u32) -> i32 {
+    // Bits are below 32.
+    let bit = i32::try_from(bit).unwrap_or_default();
+    if kind == Kind::Tc { bit - 1 } else { bit }
+}
+
 impl ProceedOn {
     /// `pass, dispatcher_return`.
     pub const XDP_DEFAULT: Self = Self(1 << 2 | 1 << DISPATCHER_RETURN);
@@ -98,6 +115,32 @@ impl ProceedOn {
             .map(|(word, _)| *word)
     }
 
+    /// The set of the actions that programs return as these values. That of `dispatcher_return` is
+    /// 31 for XDP and 30 for TC.
+    pub fn from_values(
+        kind: Kind,
+        values: impl IntoIterator<Item = i32>,
+    ) -> Result<Self, UnknownValue> {
+        values.into_iter().try_fold(Self(0), |set, wanted| {
+            Self::table(kind)
+                .iter()
+                .find(|(_, bit)| value(kind, *bit) == wanted)
+                .map(|(_, bit)| Self(set.0 | 1 << bit))
+                .ok_or(UnknownValue {
+                    value: wanted,
+                    kind,
+                })
+        })
+    }
+
+    /// What programs return for the actions in the set.
+    pub fn values(self, kind: Kind) -> impl Iterator<Item = i32> {
+        Self::table(kind)
+            .iter()
+            .filter(move |(_, bit)| self.0 & 1 << bit != 0)
+            .map(move |(_, bit)| value(kind, *bit))
+    }
+
     /// As `get` shows it: `pass, dispatcher_return`.
     pub fn display(self, kind: Kind) -> impl fmt::Display {
         self.actions(kind).collect::<Vec<_>>().join(", ")
@@ -120,5 +163,23 @@ mod tests {
             "unspec, trap, dispatcher_return"
         );
         assert!(ProceedOn::parse(Kind::Xdp, ["ok"]).is_err());
+    }
+    #[test]
+    fn values_are_those_that_programs_return() {
+        for (kind, set, values) in [
+            (Kind::Xdp, ProceedOn::XDP_DEFAULT, vec![2, 31]),
+            (Kind::Tc, ProceedOn::TC_DEFAULT, vec![0, 3, 30]),
+            (Kind::Tc, ProceedOn(1 | 1 << 9), vec![-1, 8]),
+        ] {
+            assert_eq!(set.values(kind).collect::<Vec<_>>(), values);
+            assert_eq!(ProceedOn::from_values(kind, values).ok(), Some(set));
+        }
+        let error = ProceedOn::from_values(Kind::Xdp, [2, 5]).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "unknown action 5 for xdp: use one of 0, 1, 2, 3, 4, 31"
+        );
+        assert!(ProceedOn::from_values(Kind::Tc, [31]).is_err());
+        assert!(ProceedOn::from_values(Kind::Xdp, [-1]).is_err());
     }
 }

@@ -144,7 +144,16 @@ impl Sandbox {
 
     /// bpfman with these arguments, not started yet.
     pub fn command<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Command {
-        let mut command = Command::new(binary());
+        self.program(&binary("BPFMAN_BIN", "bpfman"), args)
+    }
+
+    /// Any program with these arguments and the surroundings of bpfman.
+    pub fn program<S: AsRef<OsStr>>(
+        &self,
+        program: &Path,
+        args: impl IntoIterator<Item = S>,
+    ) -> Command {
+        let mut command = Command::new(program);
         for name in SURROUNDINGS {
             command.env_remove(name);
         }
@@ -285,16 +294,16 @@ pub(crate) fn id(stdout: &str) -> u32 {
         .unwrap_or_else(|_| panic!("no id: {stdout:?}"))
 }
 
-/// The program under test, built with the feature `fault`.
-fn binary() -> PathBuf {
-    if let Some(path) = std::env::var_os("BPFMAN_BIN") {
+/// A program under test, built with the feature `fault`.
+pub(crate) fn binary(variable: &str, name: &str) -> PathBuf {
+    if let Some(path) = std::env::var_os(variable) {
         return path.into();
     }
     let test = std::env::current_exe().unwrap();
-    let path = test.parent().and_then(Path::parent).unwrap().join("bpfman");
+    let path = test.parent().and_then(Path::parent).unwrap().join(name);
     assert!(
         path.exists(),
-        "no {}: build it with `cargo build -p bpfman --features fault` or set BPFMAN_BIN",
+        "no {}: build it with `cargo build --workspace --all-features` or set {variable}",
         path.display()
     );
     path

@@ -79,6 +79,11 @@ impl Host {
             .with_context(|| format!("no apt source serves {} main", self.codename))
     }
 
+    /// The mirror that every suite of Debian lies on.
+    pub(crate) fn mirror(&self) -> Result<&str> {
+        Ok(&self.base()?.uri)
+    }
+
     /// Lists with the given suites of the machine's mirror and nothing else.
     pub(crate) fn suites(&self, suites: &[&str], dir: &Path) -> Result<Lists> {
         let suites: Vec<_> = suites.iter().map(ToString::to_string).collect();
@@ -269,6 +274,8 @@ impl Lists {
     pub(crate) fn download(&self, package: &str, dir: &Path) -> Result<PathBuf> {
         sh::output(
             self.apt("apt-get")
+                // What is installed here, maybe of a newer release, is no candidate.
+                .args(["-o", "Dir::State::status=/dev/null"])
                 .args(["-q", "download", package])
                 .current_dir(dir),
         )?;

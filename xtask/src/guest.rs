@@ -6,6 +6,7 @@
 
 use std::fs::File;
 use std::io::{Read, Write as _};
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -13,8 +14,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use rustix::mount::{MountFlags, mount};
-use rustix::process::{Pid, WaitOptions, wait};
+use rustix::mount::{MountFlags, mount, mount_move};
+use rustix::process::{Pid, WaitOptions, chroot, wait};
 use rustix::system::{RebootCommand, init_module, reboot};
 
 use crate::wire::{Frame, JOB, Job, PORT};
@@ -68,9 +69,12 @@ fn work() -> Result<()> {
     for (to, path) in LINKS {
         std::os::unix::fs::symlink(to, path).with_context(|| format!("link {path}"))?;
     }
-    let job = std::fs::read(JOB).context("read the job")?;
-    let job: Job = serde_json::from_slice(&job).context("read the job")?;
+    let job = read_job()?;
     let modules = load_modules(&job.modules);
+    if job.from_disk {
+        modules?;
+        return start_disk();
+    }
     let port = Arc::new(Mutex::new(open_port()?));
     let status = modules.and_then(|()| {
         prepare()?;
@@ -86,6 +90,57 @@ fn work() -> Result<()> {
     }
     std::thread::sleep(GOODBYE);
     Ok(())
+}
+
+fn read_job() -> Result<Job> {
+    let job = std::fs::read(JOB).context("read the job")?;
+    serde_json::from_slice(&job).context("read the job")
+}
+
+/// Leaves this file system for the one on the disk, and becomes its `/sbin/init`.
+fn start_disk() -> Result<()> {
+    let disk = Path::new("/dev/vda");
+    if !wait_until(Duration::from_secs(10), || disk.exists()) {
+        bail!("no disk appeared");
+    }
+    let root = "/disk";
+    std::fs::create_dir_all(root)?;
+    mount(disk, root, "ext4", MountFlags::empty(), None).context("mount the disk")?;
+    std::fs::copy(JOB, format!("{root}{JOB}")).context("hand over the job")?;
+    std::env::set_current_dir(root)?;
+    mount_move(".", "/").context("move the disk to the root")?;
+    chroot(".").context("enter the disk")?;
+    let error = Command::new("/sbin/init").env_clear().exec();
+    Err(error).context("start the init of the disk")
+}
+
+/// Runs the job in a system that was started from a disk, and turns it off in good order.
+pub(crate) fn agent() -> Result<()> {
+    let job = read_job()?;
+    let port = Arc::new(Mutex::new(open_port()?));
+    send(&port, &Frame::Ready)?;
+    let status = run(&job, &port);
+    // The next start must not find it.
+    std::fs::remove_file(JOB)?;
+    match status {
+        Ok(status) => {
+            send_files(&job.fetch, &port)?;
+            send(&port, &Frame::Exit(status))?;
+        }
+        Err(error) => send(&port, &Frame::Failed(format!("{error:#}")))?,
+    }
+    crate::sh::run(Command::new("systemctl").arg("poweroff"))
+}
+
+fn wait_until(limit: Duration, condition: impl Fn() -> bool) -> bool {
+    let end = Instant::now() + limit;
+    while !condition() {
+        if Instant::now() >= end {
+            return false;
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    true
 }
 
 fn load_modules(names: &[String]) -> Result<()> {

@@ -124,6 +124,23 @@ pub(crate) fn build(modules_dir: &Path, content: &Content, job: &mut Job) -> Res
     Ok(tree.archive)
 }
 
+/// Packs what starts the system on a disk: nothing but the first process and the modules.
+pub(crate) fn build_starter(modules_dir: &Path, job: &mut Job) -> Result<Archive> {
+    let mut tree = Tree::default();
+    for (path, to) in &LINKS[..4] {
+        tree.archive.insert(path, Node::Link((*to).into()));
+    }
+    let own = std::env::current_exe().context("find this program")?;
+    tree.program(&own, "/init", true)?;
+    let content = Content {
+        modules: vec!["virtio_blk".into(), "autofs4".into()],
+        ..Content::default()
+    };
+    tree.modules(modules_dir, &content, job)?;
+    tree.text(JOB, &serde_json::to_string(job)?);
+    Ok(tree.archive)
+}
+
 #[derive(Default)]
 struct Tree {
     archive: Archive,
@@ -237,7 +254,7 @@ impl Tree {
 
 /// The shared libraries of a program, the loader among them, as absolute paths; none for a static
 /// program or a script.
-fn libraries(program: &Path) -> Result<Vec<String>> {
+pub(crate) fn libraries(program: &Path) -> Result<Vec<String>> {
     let Ok(listed) = sh::output(Command::new("ldd").arg(program)) else {
         return Ok(Vec::new());
     };

@@ -11,10 +11,12 @@ mod bench;
 mod bpf;
 mod cpio;
 mod demo;
+mod disk;
 mod guest;
 mod initramfs;
 mod kernels;
 mod modules;
+mod package;
 mod qemu;
 mod setup;
 mod sh;
@@ -53,6 +55,11 @@ enum Command {
         #[arg(long)]
         check: bool,
     },
+    /// Run the job of a guest that was started from a disk
+    #[command(hide = true)]
+    GuestAgent,
+    /// Make the Debian package
+    Package(package::Args),
     /// Run the kernel tests inside a guest
     #[command(hide = true)]
     GuestTests(test::guest::Args),
@@ -70,6 +77,8 @@ fn main() -> ExitCode {
         Command::Vm(args) => vm::run(args),
         Command::Bench(args) => bench::run(&args),
         Command::Bpf { check } => bpf::run(check).map(|()| ExitCode::SUCCESS),
+        Command::GuestAgent => guest::agent().map(|()| ExitCode::SUCCESS),
+        Command::Package(args) => package::run(&args).map(|()| ExitCode::SUCCESS),
         Command::GuestTests(args) => test::guest::run(&args).map(|()| ExitCode::SUCCESS),
     };
     done.unwrap_or_else(|error| {

@@ -1,6 +1,6 @@
 //! What has to be on the machine, and how it gets there.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result};
@@ -33,6 +33,12 @@ pub(crate) enum Need {
     Registry,
     /// To build, copy and look at images with the tools that people have.
     Images,
+    /// To ask the daemon as others do: Python with grpcio, in a folder of its own.
+    Rpc,
+    /// To make the Debian package.
+    Package,
+    /// To install the package into a Debian of its own, and to put that on a disk.
+    Root,
     /// To run tests at all: cargo-nextest.
     Nextest,
 }
@@ -42,6 +48,8 @@ pub(crate) enum Need {
 enum Proof {
     Program(&'static str),
     File(&'static str),
+    /// A module of Python.
+    Module(&'static str),
 }
 
 const PACKAGES: &[(Need, &str, Proof)] = &[
@@ -98,6 +106,17 @@ const PACKAGES: &[(Need, &str, Proof)] = &[
     (Need::Images, "strace", Proof::Program("strace")),
     (Need::Images, "time", Proof::File("/usr/bin/time")),
     (Need::Images, "zstd", Proof::Program("zstd")),
+    (
+        Need::Rpc,
+        "systemd",
+        Proof::Program("systemd-socket-activate"),
+    ),
+    (Need::Rpc, "iproute2", Proof::Program("ss")),
+    (Need::Rpc, "python3-venv", Proof::Module("ensurepip")),
+    (Need::Package, "binutils", Proof::Program("objdump")),
+    (Need::Package, "xz-utils", Proof::Program("xz")),
+    (Need::Root, "debootstrap", Proof::Program("debootstrap")),
+    (Need::Root, "e2fsprogs", Proof::Program("mkfs.ext4")),
     (Need::Bpf, "clang-19", Proof::Program("clang-19")),
     (Need::Bpf, "llvm-19", Proof::Program("llvm-strip-19")),
     (
@@ -123,6 +142,9 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         Need::Bench,
         Need::Registry,
         Need::Images,
+        Need::Rpc,
+        Need::Package,
+        Need::Root,
         Need::Nextest,
     ];
     if !args.check {
@@ -151,6 +173,7 @@ struct Missing {
     packages: Vec<&'static str>,
     qemu: bool,
     nextest: bool,
+    grpcio: bool,
 }
 
 impl Missing {
@@ -166,17 +189,19 @@ impl Missing {
             packages,
             qemu: needs.contains(&Need::Vm) && qemu_major().is_none_or(|major| major < QEMU_MAJOR),
             nextest: needs.contains(&Need::Nextest) && sh::which("cargo-nextest").is_none(),
+            grpcio: needs.contains(&Need::Rpc) && !has_grpcio(),
         }
     }
 
     fn is_empty(&self) -> bool {
-        self.packages.is_empty() && !self.qemu && !self.nextest
+        self.packages.is_empty() && !self.qemu && !self.nextest && !self.grpcio
     }
 
     fn names(&self) -> Vec<&'static str> {
         let mut names = self.packages.clone();
         names.extend(self.qemu.then_some("qemu-system-x86"));
         names.extend(self.nextest.then_some("cargo-nextest"));
+        names.extend(self.grpcio.then_some("grpcio"));
         names
     }
 
@@ -199,8 +224,49 @@ impl Missing {
         if self.nextest {
             sh::run(Command::new("cargo").args(["install", "cargo-nextest", "--locked"]))?;
         }
+        if self.grpcio {
+            install_grpcio()?;
+        }
         Ok(())
     }
+}
+
+/// Python's gRPC library and its compiler for .proto files. Debian's know no optional fields.
+const GRPCIO: [&str; 2] = ["grpcio==1.85.1", "grpcio-tools==1.85.1"];
+
+/// The Python that has [`GRPCIO`].
+pub(crate) fn python() -> Result<PathBuf> {
+    Ok(sh::cache_dir()?.join("python/bin/python3"))
+}
+
+fn has_grpcio() -> bool {
+    let stamp = || Some(std::fs::read_to_string(stamp().ok()?).ok()? == GRPCIO.join(" "));
+    stamp().unwrap_or(false)
+}
+
+/// Written last: it tells a whole installation from half of one.
+fn stamp() -> Result<PathBuf> {
+    Ok(sh::cache_dir()?.join("python/installed"))
+}
+
+fn install_grpcio() -> Result<()> {
+    let python = python()?;
+    let folder = sh::cache_dir()?.join("python");
+    sh::run(
+        Command::new("python3")
+            .args(["-m", "venv", "--clear"])
+            .arg(&folder),
+    )?;
+    let mut pip = Command::new(&python);
+    pip.args([
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--disable-pip-version-check",
+    ]);
+    sh::run(pip.args(GRPCIO))?;
+    std::fs::write(stamp()?, GRPCIO.join(" ")).context("note what was installed")
 }
 
 /// From the release itself where it is new enough, otherwise from its backports.
@@ -221,6 +287,10 @@ impl Proof {
         match self {
             Self::Program(name) => sh::which(name).is_some(),
             Self::File(path) => Path::new(path).exists(),
+            Self::Module(name) => {
+                let mut python = Command::new("python3");
+                sh::output(python.args(["-c", &format!("import {name}")])).is_ok()
+            }
         }
     }
 }

@@ -79,6 +79,9 @@ pub(crate) struct Run {
     pub(crate) cpus: u32,
     /// Memory in MiB.
     pub(crate) memory: u32,
+    /// A disk with a system that is to run the command, see `disk`; without one it runs in a small
+    /// Debian in memory.
+    pub(crate) disk: Option<PathBuf>,
 }
 
 impl Run {
@@ -93,6 +96,7 @@ impl Run {
             limit: Duration::from_mins(5),
             cpus: 2,
             memory: 2048,
+            disk: None,
         }
     }
 
@@ -122,13 +126,19 @@ impl Run {
             argv: self.argv.clone(),
             env,
             fetch: self.fetch.clone(),
+            from_disk: self.disk.is_some(),
         };
-        let root = initramfs::build(&kernel.modules, &self.content, &mut job)?;
+        let root = if job.from_disk {
+            initramfs::build_starter(&kernel.modules, &mut job)?
+        } else {
+            initramfs::build(&kernel.modules, &self.content, &mut job)?
+        };
         let machine = Machine {
             accel,
             cpus: self.cpus,
             memory: self.memory,
             limit: self.limit,
+            disk: self.disk.as_deref(),
         };
         qemu::boot(machine, &kernel, &root, on_frame)
     }
@@ -206,6 +216,7 @@ pub(crate) fn run(options: Args) -> Result<ExitCode> {
         limit: Duration::from_secs(options.timeout),
         cpus: options.cpus,
         memory: options.memory,
+        disk: None,
     };
     let status = run.show(|path, content| {
         let to = fetch

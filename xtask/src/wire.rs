@@ -27,6 +27,8 @@ pub(crate) struct Job {
     pub(crate) env: BTreeMap<String, String>,
     /// Files to send to the host after the command has ended; a missing one is left out.
     pub(crate) fetch: Vec<String>,
+    /// Start the system on the first disk; its service `xtask guest-agent` runs the command.
+    pub(crate) from_disk: bool,
 }
 
 /// One message from the guest to the host.

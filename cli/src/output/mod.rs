@@ -2,6 +2,7 @@
 
 mod document;
 pub(crate) mod image;
+pub(crate) mod outcome;
 mod table;
 mod time;
 
@@ -9,9 +10,11 @@ use std::{collections::BTreeMap, ffi::OsString, io};
 
 use chrono::{Local, TimeZone};
 use clap::{Args, ValueEnum};
-use manager::Pruned;
+use manager::{Outcome, Pruned};
 use model::{HeldImage, ImageReference, ImageView, ProgramView, Pulled, Summary};
 use serde::Serialize;
+
+pub(crate) use outcome::{Tense, differs};
 
 /// How a result is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -92,6 +95,21 @@ pub(crate) fn build_args_text(args: &[(String, OsString)], format: Format) -> io
 /// Prints that something was done.
 pub(crate) fn line(text: &str) -> io::Result<()> {
     print(&format!("{text}\n"))
+}
+
+/// Prints a text as it is.
+pub(crate) fn text(text: &str) -> io::Result<()> {
+    print(text)
+}
+
+/// Prints what became of steps, or would.
+pub(crate) fn outcomes(outcomes: &[Outcome], tense: Tense, format: Format) -> io::Result<()> {
+    print(&outcome::text(outcomes, tense, format)?)
+}
+
+/// Prints the steps that change something.
+pub(crate) fn differences(outcomes: &[Outcome], format: Format) -> io::Result<()> {
+    print(&outcome::differences_text(outcomes, format)?)
 }
 
 /// Prints what became of a pull.

@@ -1,8 +1,9 @@
 use std::io;
 
+use manager::report::{explain, write_log};
 use model::ProgramId;
 
-use crate::report::{Failure, explain, write_log};
+use crate::report::Failure;
 
 #[derive(Debug, thiserror::Error)]
 #[error("cannot use /x/a.o: {source}")]

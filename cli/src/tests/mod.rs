@@ -3,6 +3,7 @@
 mod failures;
 mod help;
 mod images;
+mod manifests;
 mod requests;
 mod results;
 

@@ -9,9 +9,11 @@ use rustix::net::{
     AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, recv, send, socket_with,
 };
 
+mod events;
 mod link;
 mod tc;
 
+pub use events::LinkEvents;
 pub use link::XdpMode;
 pub(crate) use link::{set_xdp, xdp};
 pub use tc::Filter;

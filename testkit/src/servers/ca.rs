@@ -95,6 +95,13 @@ impl Ca {
         (self.dir.join("server.crt"), self.dir.join("server.key"))
     }
 
+    /// Certificate and key as PEM, for either side.
+    pub fn identity(&self) -> (String, String) {
+        let (certificate, key) = self.server();
+        let read = |path| fs::read_to_string(path).unwrap();
+        (read(certificate), read(key))
+    }
+
     fn file(&self, name: &str) -> String {
         self.dir.join(name).to_string_lossy().into_owned()
     }

@@ -2,6 +2,7 @@
 
 mod ca;
 mod containerd;
+mod daemon;
 mod dockerd;
 mod gate;
 pub mod hostile;
@@ -11,6 +12,7 @@ mod tokens;
 
 pub use ca::Ca;
 pub use containerd::Containerd;
+pub use daemon::{Daemon, run_daemon};
 pub use dockerd::Dockerd;
 pub use gate::Gate;
 pub use hostile::Hostile;

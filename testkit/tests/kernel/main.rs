@@ -7,17 +7,27 @@
     reason = "tests end at the first surprise"
 )]
 
+#[expect(
+    dead_code,
+    reason = "words of the binary `rpc`, not all of them are needed here"
+)]
+#[path = "../rpc/client.rs"]
+mod client;
 mod concurrency;
 mod errors;
+mod exchange;
 mod faults;
 mod images;
 mod interplay;
 mod libc;
+mod manifest_fields;
+mod manifests;
 mod map_types;
 mod objects;
 mod probes;
 mod recovery;
 mod refusal;
+mod rpc;
 mod sections;
 mod sharing;
 mod smoke;
@@ -27,4 +37,5 @@ mod tc_chain;
 mod tcx;
 mod testkit_itself;
 mod views;
+mod watch;
 mod xdp_chain;

@@ -25,7 +25,7 @@ impl Drop for End<'_> {
 }
 
 /// Sends all the time while `work` runs. Answers how many were sent and how many arrived.
-fn under_traffic(veth: &Veth, inbound: bool, work: impl FnOnce()) -> (u64, u64) {
+pub(crate) fn under_traffic(veth: &Veth, inbound: bool, work: impl FnOnce()) -> (u64, u64) {
     let (near, far) = veth.sockets();
     let (from, to) = if inbound { (far, near) } else { (near, far) };
     let address = to.local_addr().unwrap();

@@ -7,6 +7,7 @@ mod guest;
 mod host;
 mod images;
 mod measure;
+mod rpc;
 
 use std::path::PathBuf;
 use std::process::{Command, ExitCode};
@@ -47,6 +48,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
             return measure(|| {
                 let mut figures = host::figures(bpfman)?;
                 figures.extend(images::figures(bpfman)?);
+                figures.extend(rpc::figures(bpfman)?);
                 Ok(figures)
             });
         }
@@ -63,6 +65,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let bpfman = sh::step("build bpfman (release)", stage::release)?;
     let path = bpfman.to_string_lossy().into_owned();
     if !args.guest_only {
+        sh::step("build bpfman-rpc (release)", rpc::build)?;
         println!("On this machine's kernel, whole processes:\n");
         let own = std::env::current_exe().context("find this program")?;
         let mut here = Command::new(APART[0]);

@@ -13,8 +13,12 @@ use crate::sh;
 pub(crate) struct Built {
     /// `bpfman` with fault points.
     pub(crate) bpfman: PathBuf,
+    /// `bpfman-rpc`, likewise.
+    pub(crate) daemon: PathBuf,
     /// The binary with the kernel tests.
     pub(crate) tests: PathBuf,
+    /// The tests of a machine that is started twice.
+    pub(crate) reboot: PathBuf,
 }
 
 #[derive(Deserialize)]
@@ -40,11 +44,21 @@ pub(crate) fn all() -> Result<Built> {
             sh::cargo("build").args(WHOLE).args(["--bin", "bpfman"]),
             "bpfman",
         )?,
+        daemon: executable(
+            sh::cargo("build").args(WHOLE).args(["--bin", "bpfman-rpc"]),
+            "bpfman-rpc",
+        )?,
         tests: executable(
             sh::cargo("test")
                 .args(WHOLE)
                 .args(["--no-run", "--test", "kernel"]),
             "kernel",
+        )?,
+        reboot: executable(
+            sh::cargo("test")
+                .args(WHOLE)
+                .args(["--no-run", "--test", "reboot"]),
+            "reboot",
         )?,
     })
 }

@@ -31,6 +31,9 @@ pub(crate) struct Args {
     /// Number of parts
     #[arg(long, default_value_t = 1)]
     parts: usize,
+    /// Only tests whose names begin so
+    #[arg(long, default_value = "")]
+    module: String,
     /// Parts of names
     filter: Vec<String>,
 }
@@ -79,6 +82,7 @@ fn choose<'a>(listed: &'a str, args: &Args) -> Vec<&'a str> {
     listed
         .lines()
         .filter_map(|line| line.strip_suffix(": test"))
+        .filter(|name| name.starts_with(&args.module))
         .filter(|name| {
             args.filter.is_empty() || args.filter.iter().any(|part| name.contains(part.as_str()))
         })
@@ -95,6 +99,7 @@ fn run_one(binary: &Path, name: &str, limit: Duration) -> Result<Event> {
     let output = File::create(said).context("make a file for the output")?;
     let mut child = Command::new(binary)
         .args(["--exact", name, "--nocapture", "--test-threads", "1"])
+        .arg("--include-ignored")
         .stdin(Stdio::null())
         .stdout(output.try_clone()?)
         .stderr(output)
@@ -149,6 +154,7 @@ mod tests {
             limit: 1,
             part,
             parts: 2,
+            module: String::new(),
             filter: filter.iter().map(ToString::to_string).collect(),
         };
         assert_eq!(choose(listed, &args(0, &[])), ["a::one", "b::one"]);

@@ -62,7 +62,7 @@ pub(crate) fn run(kernels: &[Version], built: &Built, filter: &[String]) -> Vec<
     kernels.iter().map(of).collect()
 }
 
-fn merge<'a>(lane: &str, parts: impl Iterator<Item = &'a Tally>) -> Tally {
+pub(super) fn merge<'a>(lane: &str, parts: impl Iterator<Item = &'a Tally>) -> Tally {
     let mut whole = Tally::new(lane);
     for part in parts {
         whole.passed += part.passed;
@@ -104,11 +104,20 @@ fn run_part(
         run.argv.extend(filter.iter().cloned());
         let registry = sh::which("docker-registry").context("docker-registry is not installed")?;
         run.content = Content {
-            programs: vec![built.tests.clone(), built.bpfman.clone(), registry],
+            programs: vec![
+                built.tests.clone(),
+                built.bpfman.clone(),
+                built.daemon.clone(),
+                registry,
+            ],
             ..Content::default()
         };
         run.env = [
             ("BPFMAN_BIN", built.bpfman.to_string_lossy().into_owned()),
+            (
+                "BPFMAN_RPC_BIN",
+                built.daemon.to_string_lossy().into_owned(),
+            ),
             ("BPFMAN_LANE", lane.to_owned()),
             ("BPFMAN_SKIPS", SKIPS.to_owned()),
             ("RUST_BACKTRACE", "1".to_owned()),
@@ -126,7 +135,7 @@ fn run_part(
 
 /// Follows a guest through its tests.
 #[derive(Debug)]
-struct Watch {
+pub(super) struct Watch {
     tally: Tally,
     lane: String,
     planned: usize,
@@ -136,7 +145,7 @@ struct Watch {
 }
 
 impl Watch {
-    fn new(lane: &str) -> Self {
+    pub(super) fn new(lane: &str) -> Self {
         Self {
             tally: Tally::new(lane),
             lane: lane.to_owned(),
@@ -147,7 +156,7 @@ impl Watch {
         }
     }
 
-    fn frame(&mut self, frame: Frame) -> Result<()> {
+    pub(super) fn frame(&mut self, frame: Frame) -> Result<()> {
         match frame {
             Frame::Stdout(bytes) => {
                 self.line.extend(bytes);
@@ -200,7 +209,7 @@ impl Watch {
 
     /// A guest that died took the test with it that was running, and those that did not get their
     /// turn: none of them passed.
-    fn finish(&mut self, end: &End) -> Tally {
+    pub(super) fn finish(&mut self, end: &End) -> Tally {
         let mut tally = self.tally.clone();
         let skips: usize = tally.skipped.values().sum();
         tally.passed = tally.passed.saturating_sub(skips);

@@ -5,6 +5,8 @@ mod checks;
 pub(crate) mod guest;
 mod lanes;
 mod native;
+mod package;
+mod reboot;
 mod tally;
 
 use std::process::ExitCode;
@@ -20,14 +22,18 @@ use tally::{Table, Tally};
 /// Options of `cargo xtask test`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Without options: checks, unit, host, image, 6.1 and 6.12. With a FILTER the checks are left out.
+Without options: checks, unit, host, image, rpc, package, 6.1, 6.12 and reboot. With a FILTER the
+checks are left out.
 
 checks  formatting, clippy, cargo-deny where it is installed, the committed eBPF objects
 unit    every test of the workspace that needs no kernel
 host    the kernel tests on this machine's kernel, as root
 image   the tests of images on this machine's kernel, as root, with Debian's registry, skopeo,
         docker and podman, which run for the length of a test and are reachable by it alone
-6.1 …   the same kernel tests in QEMU")]
+rpc     the tests of the daemon on this machine's kernel, as root, with tonic's client and Python's
+package the Debian package, installed into a Debian 12 in a folder, as root
+6.1 …   the same kernel tests in QEMU
+reboot  a Debian 12 with the package, its units and manifests, started twice in QEMU on one disk")]
 pub(crate) struct Args {
     /// Run only tests whose name contains one of these
     filter: Vec<String>,
@@ -43,18 +49,27 @@ enum Lane {
     Unit,
     Host,
     Image,
+    Rpc,
+    Package,
     #[value(name = "6.1")]
     V6_1,
     #[value(name = "6.12")]
     V6_12,
     #[value(name = "5.10")]
     V5_10,
+    Reboot,
 }
 
 impl Lane {
     fn kernel(self) -> Option<Version> {
         match self {
-            Self::Checks | Self::Unit | Self::Host | Self::Image => None,
+            Self::Checks
+            | Self::Unit
+            | Self::Host
+            | Self::Image
+            | Self::Rpc
+            | Self::Package
+            | Self::Reboot => None,
             Self::V6_1 => Some(Version::V6_1),
             Self::V6_12 => Some(Version::V6_12),
             Self::V5_10 => Some(Version::V5_10),
@@ -72,6 +87,21 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     }
     if lanes.contains(&Lane::Image) {
         needs.extend([Need::Host, Need::Registry, Need::Images]);
+    }
+    if lanes.contains(&Lane::Rpc) {
+        needs.extend([Need::Host, Need::Registry, Need::Images, Need::Rpc]);
+    }
+    if lanes.contains(&Lane::Reboot) {
+        needs.extend([
+            Need::Vm,
+            Need::Host,
+            Need::Registry,
+            Need::Package,
+            Need::Root,
+        ]);
+    }
+    if lanes.contains(&Lane::Package) {
+        needs.extend([Need::Package, Need::Root]);
     }
     if !kernels.is_empty() {
         needs.extend([Need::Vm, Need::Registry]);
@@ -91,12 +121,19 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
                 (Lane::Unit, native::Lane::Unit),
                 (Lane::Host, native::Lane::Host),
                 (Lane::Image, native::Lane::Image),
+                (Lane::Rpc, native::Lane::Rpc),
             ] {
                 if lanes.contains(&lane) {
                     table.add(native::run(native, &built, &args.filter));
                 }
             }
+            if lanes.contains(&Lane::Package) {
+                table.add(package::run(&built, &args.filter));
+            }
             table.extend(lanes::run(&kernels, &built, &args.filter));
+            if lanes.contains(&Lane::Reboot) {
+                table.add(reboot::run(&built, &args.filter));
+            }
         }
         Err(error) => table.add(Tally::failure("build", &format!("{error:#}"))),
     }
@@ -116,7 +153,16 @@ fn chosen(args: &Args) -> Vec<Lane> {
     if !args.lane.is_empty() {
         return args.lane.clone();
     }
-    let mut lanes = vec![Lane::Unit, Lane::Host, Lane::Image, Lane::V6_1, Lane::V6_12];
+    let mut lanes = vec![
+        Lane::Unit,
+        Lane::Host,
+        Lane::Image,
+        Lane::Rpc,
+        Lane::Package,
+        Lane::V6_1,
+        Lane::V6_12,
+        Lane::Reboot,
+    ];
     if args.filter.is_empty() {
         lanes.insert(0, Lane::Checks);
     }

@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 
 use super::build::{Built, WHOLE};
 use super::tally::{Tally, count_skips};
-use crate::sh;
+use crate::{setup, sh};
 
 /// A lane without a guest.
 #[derive(Debug, Clone, Copy)]
@@ -17,6 +17,8 @@ pub(crate) enum Lane {
     Host,
     /// The tests of images.
     Image,
+    /// The tests of the daemon.
+    Rpc,
 }
 
 /// Runs the lane and counts.
@@ -25,6 +27,7 @@ pub(crate) fn run(lane: Lane, built: &Built, filter: &[String]) -> Tally {
         Lane::Unit => ("unit", "unit tests"),
         Lane::Host => ("host", "kernel tests on this machine's kernel"),
         Lane::Image => ("image", "tests of images on this machine"),
+        Lane::Rpc => ("rpc", "tests of the daemon on this machine"),
     };
     sh::step(what, || count(lane, name, built, filter))
         .unwrap_or_else(|error| Tally::failure(name, &format!("{error:#}")))
@@ -43,15 +46,21 @@ fn count(lane: Lane, name: &str, built: &Built, filter: &[String]) -> Result<Tal
         .args(WHOLE)
         .args(filter);
     let set = match lane {
-        Lane::Unit => "not (binary_id(bpfman-testkit::kernel) | binary_id(bpfman-testkit::image))",
+        Lane::Unit => {
+            "not (binary_id(bpfman-testkit::kernel) | binary_id(bpfman-testkit::image) \
+             | binary_id(bpfman-testkit::rpc) | binary_id(bpfman-testkit::reboot))"
+        }
         Lane::Host => "binary_id(bpfman-testkit::kernel)",
         Lane::Image => "binary_id(bpfman-testkit::image)",
+        Lane::Rpc => "binary_id(bpfman-testkit::rpc)",
     };
     command.args(["-E", set]);
     if !matches!(lane, Lane::Unit) {
         sh::need_root(&format!("the {name} lane"))?;
         command
             .env("BPFMAN_BIN", &built.bpfman)
+            .env("BPFMAN_RPC_BIN", &built.daemon)
+            .env("BPFMAN_PYTHON", setup::python()?)
             .env("BPFMAN_LANE", "host")
             .env("BPFMAN_SKIPS", &skips);
     }

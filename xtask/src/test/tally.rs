@@ -85,7 +85,7 @@ impl fmt::Display for Table {
             };
             writeln!(f, "FAILED in {lane}: {shown}")?;
         }
-        writeln!(f, "\nlane    passed  failed  skipped  skipped for")?;
+        writeln!(f, "\nlane     passed  failed  skipped  skipped for")?;
         let (mut passed, mut failed, mut skipped) = (0, 0, 0);
         for lane in &self.lanes {
             let features: Vec<_> = lane
@@ -94,7 +94,7 @@ impl fmt::Display for Table {
                 .map(|(feature, count)| format!("{feature} {count}"))
                 .collect();
             let line = format!(
-                "{:<6}  {:>6}  {:>6}  {:>7}  {}",
+                "{:<7}  {:>6}  {:>6}  {:>7}  {}",
                 lane.lane,
                 lane.passed,
                 lane.failed.len(),
@@ -137,9 +137,9 @@ mod tests {
         assert_eq!(
             table.to_string(),
             "FAILED in 6.1: chain::order: timed out\n\
-             \nlane    passed  failed  skipped  skipped for\n\
-             host        40       0        3  Ext 2, Kprobe 1\n\
-             6.1         42       1        0\n\
+             \nlane     passed  failed  skipped  skipped for\n\
+             host         40       0        3  Ext 2, Kprobe 1\n\
+             6.1          42       1        0\n\
              \n82 passed, 1 failed, 3 skipped\n"
         );
     }

@@ -122,7 +122,7 @@ impl Common {
     ) -> Result<(), Failure> {
         let loaded = manager.load(request, progress);
         let view = loaded.map_err(|error| Failure::Manager {
-            doing: doing(request),
+            doing: format!("cannot load {request}"),
             error: Box::new(error),
             whole_log: self.verifier_log,
         })?;
@@ -131,19 +131,6 @@ impl Common {
             error,
         })
     }
-}
-
-/// For messages: what is loaded, as what. They name the file where it is the file that is wrong.
-fn doing(request: &LoadRequest) -> String {
-    let what = match (&request.name, &request.source) {
-        (Some(name), _) => format!("'{name}'"),
-        (None, Source::File { path }) => {
-            let file = path.file_name().unwrap_or(path.as_os_str());
-            file.display().to_string()
-        }
-        (None, Source::Image { url, .. }) => url.to_string(),
-    };
-    format!("cannot load {what} as {}", request.attach.kind())
 }
 
 /// Loads one program.

@@ -52,11 +52,11 @@ fn all_are_skipped(sandbox: &Sandbox, path: &Path, why: &str) {
     for runtime in ["docker", "podman", "containerd"] {
         let preferred = format!("preferred_runtime = \"{runtime}\"\n");
         sockets(sandbox, path, &preferred);
-        let named = format!("{runtime} ({}) was not asked", path.display());
+        let named = format!("{runtime} ({}", path.display());
         for policy in ["Never", "IfNotPresent"] {
             let absent = registry.image("a:none");
             let output = ends(sandbox, &absent, &["-p", policy, "-q"]);
-            output.fails(1, &[&named, why, "nobody else has it"]);
+            output.fails(1, &[&named, ") was not asked: ", why, "nobody else has it"]);
         }
     }
 }

@@ -1,0 +1,116 @@
+//! The C library and headers of [`SUITE`]: what is built against them runs there, however new the
+//! Debian is that it is built on.
+
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result};
+
+use super::SUITE;
+use crate::apt::Host;
+use crate::sh;
+
+/// The libraries that the programs are linked with, and what compiling needs of them.
+const PACKAGES: [&str; 8] = [
+    "libc6",
+    "libc6-dev",
+    "linux-libc-dev",
+    "libgcc-s1",
+    "libelf1",
+    "libelf-dev",
+    "zlib1g",
+    "zlib1g-dev",
+];
+
+/// A tree for the compiler's `--sysroot`.
+#[derive(Debug)]
+pub(crate) struct Sysroot {
+    pub(crate) path: PathBuf,
+}
+
+impl Sysroot {
+    /// Where the linker finds the libraries.
+    pub(super) fn libraries(&self) -> PathBuf {
+        let folder = format!("usr/lib/{}-linux-gnu", std::env::consts::ARCH);
+        self.path.join(folder)
+    }
+
+    /// The `symbols` files of the libraries, deb-symbols(5).
+    pub(super) fn symbols(&self) -> Result<Vec<String>> {
+        let files = PACKAGES
+            .iter()
+            .map(|package| self.path.join("DEBIAN").join(package).join("symbols"))
+            .filter(|file| file.exists());
+        let read =
+            |file: PathBuf| std::fs::read_to_string(&file).context(file.display().to_string());
+        files.map(read).collect()
+    }
+}
+
+/// The tree from the cache, or from Debian when it is not there yet.
+pub(super) fn get() -> Result<Sysroot> {
+    let cache = sh::cache_dir()?;
+    let path = cache.join("sysroots").join(SUITE);
+    if !path.exists() {
+        let what = format!("fetch the C library of Debian {SUITE}");
+        sh::step(&what, || fetch(&cache, &path))?;
+    }
+    Ok(Sysroot { path })
+}
+
+fn fetch(cache: &Path, path: &Path) -> Result<()> {
+    let lists = Host::read()?.suites(&[SUITE], &cache.join("apt").join(SUITE))?;
+    let parent = path.parent().context("the cache directory has no parent")?;
+    std::fs::create_dir_all(parent)?;
+    let temp = tempfile::tempdir_in(parent).context("make a directory in the cache")?;
+    let tree = temp.path().join("tree");
+    std::fs::create_dir(&tree)?;
+    for package in PACKAGES {
+        let folder = temp.path().join(package);
+        std::fs::create_dir(&folder)?;
+        let deb = lists.download(package, &folder)?;
+        let control = tree.join("DEBIAN").join(package);
+        std::fs::create_dir_all(&control)?;
+        sh::output(Command::new("dpkg-deb").arg("-x").arg(&deb).arg(&tree))?;
+        sh::output(Command::new("dpkg-deb").arg("-e").arg(&deb).arg(&control))?;
+    }
+    for folder in [
+        "usr/lib/ARCH-linux-gnu",
+        "lib/ARCH-linux-gnu",
+        "lib64",
+        "lib",
+    ] {
+        keep_inside(
+            &tree.join(folder.replace("ARCH", std::env::consts::ARCH)),
+            &tree,
+        )?;
+    }
+    std::fs::rename(&tree, path).with_context(|| format!("fill {}", path.display()))
+}
+
+/// Lets links from the root lead into the tree: `libz.so` is one, and the loader in `lib64`.
+fn keep_inside(folder: &Path, tree: &Path) -> Result<()> {
+    if !folder.is_dir() {
+        return Ok(());
+    }
+    let entries =
+        std::fs::read_dir(folder).with_context(|| format!("read {}", folder.display()))?;
+    for entry in entries {
+        let path = entry?.path();
+        let Ok(target) = std::fs::read_link(&path) else {
+            continue;
+        };
+        if let Ok(target) = target.strip_prefix("/") {
+            let up: PathBuf = path
+                .strip_prefix(tree)?
+                .components()
+                .skip(1)
+                .map(|_| "..")
+                .collect();
+            std::fs::remove_file(&path)?;
+            symlink(up.join(target), &path)?;
+        }
+    }
+    Ok(())
+}
