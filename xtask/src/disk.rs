@@ -61,6 +61,8 @@ impl Tree<'_> {
             let path = self.place(&format!("/etc/systemd/system/{unit}"))?;
             symlink("/dev/null", &path).with_context(|| format!("mask {unit}"))?;
         }
+        // systemd would empty /tmp, and with it what lies here at the path of a checkout in it.
+        self.add_text("/etc/tmpfiles.d/tmp.conf", "", 0o644)?;
         // Otherwise systemd takes each disk for a new machine that has to be set up.
         let machine = "0123456789abcdef0123456789abcdef\n";
         self.add_text("/etc/machine-id", machine, 0o444)?;
