@@ -8,11 +8,15 @@
 )]
 
 mod concurrency;
+mod crowd;
 mod errors;
 mod exchange;
 mod faults;
+mod flow;
 mod images;
 mod interplay;
+mod kill_scene;
+mod kills;
 mod libc;
 mod manifests;
 mod map_types;
