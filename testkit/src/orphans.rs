@@ -128,7 +128,10 @@ impl Known {
     }
 
     fn explains_pin(&self, pin: &Path) -> bool {
-        let file = |path: &Path| path.file_name().map(|name| name.to_string_lossy().into_owned());
+        let file = |path: &Path| {
+            path.file_name()
+                .map(|name| name.to_string_lossy().into_owned())
+        };
         let (own, folder) = (file(pin).unwrap(), pin.parent().unwrap());
         let number = |name: &str| name.parse::<u32>().ok();
         let is_ours = |id: u32| self.programs.contains(&id);

@@ -25,7 +25,11 @@ const EVENTS: [&str; 2] = ["syscalls/sys_enter_unlink", "syscalls/sys_enter_rmdi
 /// A minute where a command takes milliseconds. An emulated processor needs a tenth of a second for
 /// one, and gives each process several turns in half a minute as well.
 fn lasting() -> Duration {
-    let usual = if Lane::current() == Lane::Host { 60 } else { 30 };
+    let usual = if Lane::current() == Lane::Host {
+        60
+    } else {
+        30
+    };
     let asked = env::var("BPFMAN_SECONDS").map(|text| text.parse().unwrap());
     Duration::from_secs(asked.unwrap_or(usual))
 }
@@ -89,7 +93,10 @@ impl Worker<'_> {
 
     /// A program, and where it will be. The first interface is asked for more than it takes.
     fn choose(&mut self) -> (Load, At) {
-        let veth = [0, self.random.below(u32::try_from(INTERFACES).unwrap()) as usize];
+        let veth = [
+            0,
+            self.random.below(u32::try_from(INTERFACES).unwrap()) as usize,
+        ];
         let veth = veth[usize::from(self.random.below(4) > 0)];
         let iface = &self.crowd.veths[veth].name;
         let inbound = self.random.below(2) == 0;
@@ -99,7 +106,13 @@ impl Worker<'_> {
         let load = match self.random.below(4) {
             0 => {
                 let load = xdp("pass").xdp(iface).priority(priority);
-                return (load, At::Line { veth, inbound: true });
+                return (
+                    load,
+                    At::Line {
+                        veth,
+                        inbound: true,
+                    },
+                );
             }
             1 if self.crowd.chains => tc("ok").tc(side, iface),
             2 if self.crowd.tcx => tc("unspec").tcx(side, iface),
@@ -163,11 +176,21 @@ impl Worker<'_> {
     fn list(&mut self) {
         let output = self.run(Verb::List, &["list", "-o", "id"].map(ToOwned::to_owned));
         assert_eq!(output.status, 0, "{output}");
-        let listed: BTreeSet<u32> = output.stdout.lines().map(|id| id.parse().unwrap()).collect();
+        let listed: BTreeSet<u32> = output
+            .stdout
+            .lines()
+            .map(|id| id.parse().unwrap())
+            .collect();
         for (id, _) in &self.own {
-            assert!(listed.contains(id), "{id} is loaded, and not listed: {output}");
+            assert!(
+                listed.contains(id),
+                "{id} is loaded, and not listed: {output}"
+            );
         }
-        assert!(listed.is_disjoint(&self.gone), "unloaded and listed: {output}");
+        assert!(
+            listed.is_disjoint(&self.gone),
+            "unloaded and listed: {output}"
+        );
     }
 
     fn get(&mut self) {
@@ -211,7 +234,9 @@ fn report(verb: Verb, workers: &[Worker<'_>]) {
             reason = "thousands of times"
         )]
         let index = (last as f64 * part) as usize;
-        times.get(index).map_or(0.0, |time| time.as_secs_f64() * 1e3)
+        times
+            .get(index)
+            .map_or(0.0, |time| time.as_secs_f64() * 1e3)
     };
     eprintln!(
         "figure: {} {verb:?}: median {:.1} ms, 99 % {:.1} ms, slowest {:.1} ms",
@@ -253,7 +278,10 @@ fn sixty_four_processes() {
     let workers: Vec<Worker<'_>> = thread::scope(|scope| {
         let workers = workers.into_iter();
         let running: Vec<_> = workers.map(|w| scope.spawn(|| w.work())).collect();
-        running.into_iter().map(|thread| thread.join().unwrap()).collect()
+        running
+            .into_iter()
+            .map(|thread| thread.join().unwrap())
+            .collect()
     });
     for verb in [Verb::Load, Verb::Unload, Verb::List, Verb::Get] {
         report(verb, &workers);
@@ -281,7 +309,11 @@ fn assert_agreement(sandbox: &Sandbox, veths: &[Veth], start: &World, left: &BTr
     let ids: Vec<u32> = left.keys().copied().collect();
     assert_eq!(sandbox.ids(), ids);
     start.assert_no_orphans(&ids, "when all had ended");
-    let counts = || ids.iter().map(|id| (*id, counted(*id))).collect::<BTreeMap<u32, u64>>();
+    let counts = || {
+        ids.iter()
+            .map(|id| (*id, counted(*id)))
+            .collect::<BTreeMap<u32, u64>>()
+    };
     let before = counts();
     for veth in veths {
         assert_eq!(veth.ingress(PACKETS), PACKETS, "into {}", veth.name);

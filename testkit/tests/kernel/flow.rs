@@ -79,7 +79,10 @@ impl<'a> Flow<'a> {
     /// Nothing is sent until the answer is dropped.
     pub(crate) fn pause(&self) -> Paused<'_> {
         let turn = self.gate.lock().unwrap();
-        Paused { flow: self, _turn: turn }
+        Paused {
+            flow: self,
+            _turn: turn,
+        }
     }
 
     /// All packets so far.

@@ -173,7 +173,10 @@ impl Scene {
     fn add_tcx(&mut self, sandbox: &Sandbox) {
         self.veths.extend([sandbox.veth(), sandbox.veth()]);
         let [one, two] = [0, 1].map(|pair: usize| self.veths[pair].name.clone());
-        for (name, side, inbound) in [("tcx ingress", "ingress", true), ("tcx egress", "egress", false)] {
+        for (name, side, inbound) in [
+            ("tcx ingress", "ingress", true),
+            ("tcx egress", "egress", false),
+        ] {
             self.spots.push(Spot {
                 name,
                 resident: Some(tc("shot").tcx(side, &one).priority(500)),

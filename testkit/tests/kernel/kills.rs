@@ -18,14 +18,13 @@ use testkit::{Feature, Output, Random, Sandbox, World, wait_until};
 use crate::{
     flow::{Flow, Paused},
     kill_scene::{Scene, Spot, call},
+    recovering::NOBODY,
     support::counted,
 };
 
 const CHECK_EVERY: usize = 25;
 /// Programs on one spot beside the one that stays.
 const MANY: usize = 4;
-/// What no program has for an id: to unload it brings kernel and state together and fails.
-const NOBODY: &str = "4294967295";
 
 /// A program that was promised: its load was answered, or it was listed after the load was killed.
 #[derive(Clone, Copy, Debug)]
@@ -109,7 +108,10 @@ impl<'a> Run<'a> {
 
     /// How long each kind of command takes, once it is warm.
     fn measure_all(&mut self) {
-        for at in (0..self.scene.spots.len()).cycle().take(2 * self.scene.spots.len()) {
+        for at in (0..self.scene.spots.len())
+            .cycle()
+            .take(2 * self.scene.spots.len())
+        {
             self.measure(at);
         }
     }
@@ -179,14 +181,17 @@ impl<'a> Run<'a> {
             Deed::Apply => {
                 self.applied += 1;
                 let path = spot.write_manifest(self.scene, self.sandbox, self.applied);
-                self.sandbox.command(["apply", "-f", path.to_str().unwrap()])
+                self.sandbox
+                    .command(["apply", "-f", path.to_str().unwrap()])
             }
         }
     }
 
     /// Something that could be done now.
     fn choose(&mut self) -> (usize, Deed) {
-        let at = self.random.below(u32::try_from(self.scene.spots.len()).unwrap()) as usize;
+        let at = self
+            .random
+            .below(u32::try_from(self.scene.spots.len()).unwrap()) as usize;
         let spot = self.spot(at);
         if spot.manifest.is_some() && (!spot.takes_guests() || self.random.below(3) == 0) {
             return (at, Deed::Apply);
@@ -199,7 +204,8 @@ impl<'a> Run<'a> {
         }
         // What the one that takes all packets counts is compared with what was sent.
         let has_packets = spot.has_packets();
-        let owners = self.ids(|p| p.spot == at && p.fate != Fate::MayGo && !(p.stays && has_packets));
+        let owners =
+            self.ids(|p| p.spot == at && p.fate != Fate::MayGo && !(p.stays && has_packets));
         let shares = self.random.below(3) == 0;
         let owner = self.random.of(&owners).copied().filter(|_| shares);
         let reached = !has_packets || self.random.below(3) > 0;
@@ -271,7 +277,10 @@ impl<'a> Run<'a> {
         let mut may_go = self.ids(|p| p.fate == Fate::MayGo);
         match deed {
             Deed::Load { owner, reached } => {
-                assert!(came.len() <= 1 && (landed || came.len() == 1), "{what}: {came:?}");
+                assert!(
+                    came.len() <= 1 && (landed || came.len() == 1),
+                    "{what}: {came:?}"
+                );
                 for id in &came {
                     let owner = owner.map(|id| self.programs[&id].owner);
                     self.promise(*id, at, owner, reached, false);
@@ -284,7 +293,10 @@ impl<'a> Run<'a> {
                 self.doubt(id, Fate::MayGo);
             }
             Deed::Apply => {
-                assert!(came.len() <= 1 && (landed || came.len() == 1), "{what}: {came:?}");
+                assert!(
+                    came.len() <= 1 && (landed || came.len() == 1),
+                    "{what}: {came:?}"
+                );
                 if let Some(id) = came.first() {
                     let old = *self.resident(at);
                     assert!(went.contains(&old), "{what}: {old} and {came:?}");
@@ -332,15 +344,18 @@ impl<'a> Run<'a> {
             assert!(counts, "{what}: the maps of {owner} on {name} stand still");
         }
         for spot in &self.scene.spots {
-            assert_eq!(spot.bypassed(self.scene), 0, "{what}: packets passed by on {}", spot.name);
+            assert_eq!(
+                spot.bypassed(self.scene),
+                0,
+                "{what}: packets passed by on {}",
+                spot.name
+            );
         }
     }
 
     /// Brings kernel and state together and looks at everything.
     fn check_all(&mut self, flow: &Flow<'_>, start: &World, what: &str) {
-        self.sandbox
-            .bpfman(["unload", NOBODY])
-            .fails(1, &["no program"]);
+        self.sandbox.bpfman(NOBODY).fails(1, &["no program"]);
         let listed = self.sandbox.ids();
         self.settle(&listed);
         assert_eq!(listed, self.ids(|_| true), "{what}");
@@ -392,7 +407,10 @@ fn processes(name: &str) -> Vec<u32> {
     let numbers = all.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
     let named = |id: &u32| {
         let stat = fs::read_to_string(format!("/proc/{id}/stat")).unwrap_or_default();
-        let parent = stat.rsplit(") ").next().and_then(|rest| rest.split(' ').nth(1));
+        let parent = stat
+            .rsplit(") ")
+            .next()
+            .and_then(|rest| rest.split(' ').nth(1));
         stat.contains(&format!("({name})")) && parent == Some(own.to_string().as_str())
     };
     numbers.filter(named).collect()

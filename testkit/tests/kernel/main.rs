@@ -22,6 +22,7 @@ mod manifests;
 mod map_types;
 mod objects;
 mod probes;
+mod recovering;
 mod recovery;
 mod refusal;
 mod sections;
