@@ -13,8 +13,8 @@ use testkit::{Veth, send, wait_until};
 
 /// Packets that are sent at once. Then the sender rests: on two slow processors the commands under
 /// test need their turn.
-const BURST: u32 = 4;
-const REST: Duration = Duration::from_millis(2);
+const BURST: u32 = 2;
+const REST: Duration = Duration::from_millis(3);
 
 /// One direction of one pair.
 #[derive(Clone, Copy)]

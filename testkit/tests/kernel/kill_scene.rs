@@ -26,6 +26,9 @@ pub(crate) struct Spot {
     subject: Option<Load>,
     /// Pair and direction; None for programs that count calls.
     line: Option<(usize, bool)>,
+    /// Nothing comes here, and nothing stays: the first program comes to an empty hook, and the
+    /// last one leaves it empty.
+    pub(crate) quiet: bool,
 }
 
 impl Spot {
@@ -100,20 +103,31 @@ fn tcx_taker(iface: &str, number: u32) -> Manifest {
 impl Scene {
     /// XDP and TC, with extension programs.
     pub(crate) fn of_chains(sandbox: &Sandbox) -> Self {
-        let veths: Vec<Veth> = (0..3).map(|_| sandbox.veth()).collect();
-        let [one, two, three] = [0, 1, 2].map(|pair: usize| veths[pair].name.clone());
+        let veths: Vec<Veth> = (0..4).map(|_| sandbox.veth()).collect();
+        let [one, two, three, four] = [0, 1, 2, 3].map(|pair: usize| veths[pair].name.clone());
         let chain = |name, load: &dyn Fn(&str) -> Load, taken: &str, next: &str, line| Spot {
             name,
             resident: Some(load(taken).priority(500)),
             manifest: None,
             subject: Some(load(next)),
             line: Some(line),
+            quiet: false,
         };
         let tc_on = |side: &'static str| {
             let two = two.clone();
             move |verdict: &str| tc(verdict).tc(side, &two)
         };
+        let quiet = |name, load: Load| Spot {
+            name,
+            resident: None,
+            manifest: None,
+            subject: Some(load),
+            line: None,
+            quiet: true,
+        };
         let spots = vec![
+            quiet("empty xdp", xdp("pass").xdp(&four)),
+            quiet("empty tc", tc("ok").tc("ingress", &four)),
             chain("xdp", &|v| xdp(v).xdp(&one), "drop", "pass", (0, true)),
             chain("tc ingress", &tc_on("ingress"), "shot", "ok", (1, true)),
             chain("tc egress", &tc_on("egress"), "shot", "ok", (1, false)),
@@ -123,6 +137,7 @@ impl Scene {
                 manifest: Some(xdp_taker),
                 subject: Some(xdp("pass").xdp(&three)),
                 line: Some((2, true)),
+                quiet: false,
             },
         ];
         Self { veths, spots }
@@ -145,6 +160,7 @@ impl Scene {
                 manifest: Some(xdp_taker),
                 subject: None,
                 line: Some((scene.veths.len() - 1, true)),
+                quiet: false,
             });
         }
         let pid = hex(i32::try_from(std::process::id()).unwrap());
@@ -157,6 +173,7 @@ impl Scene {
                 manifest: None,
                 subject: Some(load),
                 line: None,
+                quiet: false,
             });
         };
         let event = ["tracepoint", "-t", "syscalls/sys_enter_unlink"];
@@ -183,6 +200,7 @@ impl Scene {
                 manifest: None,
                 subject: Some(tc("unspec").tcx(side, &one)),
                 line: Some((0, inbound)),
+                quiet: false,
             });
         }
         self.spots.push(Spot {
@@ -191,6 +209,7 @@ impl Scene {
             manifest: Some(tcx_taker),
             subject: Some(tc("unspec").tcx("ingress", &two)),
             line: Some((1, true)),
+            quiet: false,
         });
     }
 }

@@ -13,7 +13,7 @@ use std::{
 };
 
 use nix::sys::signal::Signal;
-use testkit::{Feature, Output, Random, Sandbox, World, wait_until};
+use testkit::{Feature, Lane, Output, Random, Sandbox, World, wait_until};
 
 use crate::{
     flow::{Flow, Paused},
@@ -97,7 +97,7 @@ impl<'a> Run<'a> {
             if let Some(load) = &spot.resident {
                 let id = sandbox.load(load);
                 run.promise(id, at, None, true, true);
-            } else {
+            } else if spot.manifest.is_some() {
                 run.to_the_end(at, Deed::Apply);
                 let id = run.newest();
                 run.promise(id, at, None, true, true);
@@ -124,7 +124,7 @@ impl<'a> Run<'a> {
         let promised = Promised {
             spot,
             owner: owner.unwrap_or(id),
-            reached,
+            reached: reached && !self.spot(spot).quiet,
             stays,
             fate: Fate::Sure,
         };
@@ -197,7 +197,8 @@ impl<'a> Run<'a> {
             return (at, Deed::Apply);
         }
         let guests = self.ids(|p| p.spot == at && !p.stays);
-        if guests.len() >= MANY || self.random.below(5) < 2 {
+        let many = if spot.quiet { 1 } else { MANY };
+        if guests.len() >= many || self.random.below(5) < 2 {
             let id = self.random.of(&guests).copied();
             let id = id.unwrap_or_else(|| self.add_guest(at));
             return (at, Deed::Unload(id));
@@ -370,7 +371,7 @@ impl<'a> Run<'a> {
     fn check_exactly(&self, paused: &Paused<'_>, what: &str) {
         const PACKETS: u32 = 3;
         for (at, spot) in self.scene.spots.iter().enumerate() {
-            if spot.manifest.is_none() {
+            if spot.manifest.is_none() && spot.has_packets() {
                 let resident = self.programs[self.resident(at)].owner;
                 paused.assert_all_seen(at, || counted(resident), what);
             }
@@ -416,27 +417,40 @@ fn processes(name: &str) -> Vec<u32> {
     numbers.filter(named).collect()
 }
 
+/// 500 in both tests together. An older kernel differs in how it holds chains, and fewer tell.
+fn usual() -> usize {
+    match Lane::current() {
+        Lane::Host | Lane::V6_12 => 250,
+        Lane::V5_10 | Lane::V6_1 => 60,
+    }
+}
+
 /// Kills, with a full look every now and then. Most of the kills have to hit a command at work.
 fn kill_again_and_again(sandbox: &Sandbox, scene: &Scene, start: &World) {
-    let kills = env::var("BPFMAN_KILLS").map_or(250, |text| text.parse().unwrap());
+    let kills = env::var("BPFMAN_KILLS").map_or_else(|_| usual(), |text| text.parse().unwrap());
     let mut run = Run::new(sandbox, scene);
     let flow = Flow::new(scene.spots.iter().map(|spot| spot.line(scene)));
     flow.during(|flow| {
         run.measure_all();
         run.check_all(flow, start, "before the first kill");
+        let (begin, mut looking) = (Instant::now(), Duration::ZERO);
         for number in 1..=kills {
             run.kill_one(number);
             if number % CHECK_EVERY == 0 || number == kills {
+                let look = Instant::now();
                 run.check_all(flow, start, &format!("after kill {number}"));
-                let at = number / CHECK_EVERY % scene.spots.len();
-                run.measure(at);
+                looking += look.elapsed();
+                run.measure(number / CHECK_EVERY % scene.spots.len());
             }
         }
         eprintln!(
-            "figure: {} commands killed midway, {} had ended, {} packets, none passed by",
+            "figure: {} commands killed midway, {} had ended, {} packets, none passed by; {:.0} s, \
+             {:.0} s of them for looking at everything",
             run.killed,
             run.ended,
-            flow.packets()
+            flow.packets(),
+            begin.elapsed().as_secs_f64(),
+            looking.as_secs_f64()
         );
         assert!(run.killed > run.ended, "{} of {kills}", run.killed);
     });
