@@ -10,11 +10,12 @@ use crate::{
 };
 
 /// Where a command that recovers can be killed.
-const POINTS: [&str; 4] = [
+const POINTS: [&str; 5] = [
     "chain.noted",
     "chain.assembled",
     "chain.swapped",
     "chain.retired",
+    "state.written",
 ];
 
 /// What no program has for an id: to unload it brings kernel and state together and fails.
