@@ -78,19 +78,12 @@ fn take_back(session: &Session, hook: &Rc<Hook>, pending: &Pending) -> Result<()
     let old = pending.leaving.as_ref();
     // Without it, the exchange was committed, and the document that said so was lost.
     let old = old.filter(|old| kernel::program_alive(old.program));
-    let taken = match old {
-        Some(old) => chain::put_back(session, hook, pending, old, &mut undo)?,
-        None => {
-            let made_clsact = pending.made_clsact;
-            chain::take_out(
-                session,
-                hook,
-                &pending.attach,
-                pending.program,
-                made_clsact,
-                &mut undo,
-            )?
-        }
+    let taken = if let Some(old) = old {
+        chain::put_back(session, hook, pending, old, &mut undo)?
+    } else {
+        let made_clsact = pending.made_clsact;
+        let (attach, program) = (&pending.attach, pending.program);
+        chain::take_out(session, hook, attach, program, made_clsact, &mut undo)?
     };
     undo.defuse();
     // The command may have made the qdisc, and not have lived to say so. One that somebody else

@@ -23,12 +23,12 @@ const KEPT: usize = 3;
 const EVENTS: [&str; 2] = ["syscalls/sys_enter_unlink", "syscalls/sys_enter_rmdir"];
 
 /// A minute where a command takes milliseconds. An emulated processor needs a tenth of a second for
-/// one, and gives each process several turns in half a minute as well.
+/// one and runs all of them in turn: there it is the time for a few rounds.
 fn lasting() -> Duration {
-    let usual = if Lane::current() == Lane::Host {
-        60
-    } else {
-        30
+    let usual = match Lane::current() {
+        Lane::Host => 60,
+        Lane::V6_12 => 45,
+        Lane::V5_10 | Lane::V6_1 => 15,
     };
     let asked = env::var("BPFMAN_SECONDS").map(|text| text.parse().unwrap());
     Duration::from_secs(asked.unwrap_or(usual))
