@@ -13,12 +13,11 @@ impl Random {
     /// With the seed of `BPFMAN_SEED`, or another one each time. It is printed, so that a run that
     /// failed can be had again.
     pub fn new() -> Self {
-        let seed = match env::var("BPFMAN_SEED") {
-            Ok(text) => text.parse().expect("BPFMAN_SEED is no number"),
-            Err(_) => {
-                let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
-                u64::from(now.subsec_nanos()) << 16 | u64::from(std::process::id()) & 0xffff
-            }
+        let seed = if let Ok(text) = env::var("BPFMAN_SEED") {
+            text.parse().expect("BPFMAN_SEED is no number")
+        } else {
+            let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+            u64::from(now.subsec_nanos()) << 16 | u64::from(std::process::id()) & 0xffff
         };
         eprintln!("figure: seed {seed} (BPFMAN_SEED={seed} has it again)");
         Self(seed)

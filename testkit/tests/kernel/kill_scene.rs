@@ -91,12 +91,20 @@ fn priority(number: u32) -> u32 {
 }
 
 fn xdp_taker(iface: &str, number: u32) -> Manifest {
-    let verdict = if number % 2 == 0 { DROP } else { ABORTED };
+    let verdict = if number.is_multiple_of(2) {
+        DROP
+    } else {
+        ABORTED
+    };
     xdp_manifest("taker", iface, verdict, priority(number))
 }
 
 fn tcx_taker(iface: &str, number: u32) -> Manifest {
-    let verdict = if number % 2 == 0 { SHOT } else { TAKEN };
+    let verdict = if number.is_multiple_of(2) {
+        SHOT
+    } else {
+        TAKEN
+    };
     tcx_manifest("taker", iface, verdict, priority(number))
 }
 

@@ -98,7 +98,7 @@ impl<'a> Run<'a> {
                 let id = sandbox.load(load);
                 run.promise(id, at, None, true, true);
             } else if spot.manifest.is_some() {
-                run.to_the_end(at, Deed::Apply);
+                run.undisturbed(at, Deed::Apply);
                 let id = run.newest();
                 run.promise(id, at, None, true, true);
             }
@@ -140,12 +140,12 @@ impl<'a> Run<'a> {
     fn measure(&mut self, at: usize) {
         if self.spot(at).takes_guests() {
             let (owner, reached) = (None, true);
-            let said = self.to_the_end(at, Deed::Load { owner, reached });
-            self.to_the_end(at, Deed::Unload(said.trim().parse().unwrap()));
+            let said = self.undisturbed(at, Deed::Load { owner, reached });
+            self.undisturbed(at, Deed::Unload(said.trim().parse().unwrap()));
         }
         if self.spot(at).manifest.is_some() {
             let old = *self.resident(at);
-            self.to_the_end(at, Deed::Apply);
+            self.undisturbed(at, Deed::Apply);
             self.programs.remove(&old);
             let id = self.newest();
             self.promise(id, at, None, true, true);
@@ -158,7 +158,7 @@ impl<'a> Run<'a> {
     }
 
     /// Runs a command undisturbed, and keeps how long it took. Answers what it printed.
-    fn to_the_end(&mut self, at: usize, deed: Deed) -> String {
+    fn undisturbed(&mut self, at: usize, deed: Deed) -> String {
         let mut command = self.command(at, deed);
         let start = Instant::now();
         let said = Output::quietly(&mut command).ok();
@@ -216,7 +216,7 @@ impl<'a> Run<'a> {
     /// Loads one to the end, to have something to unload.
     fn add_guest(&mut self, at: usize) -> u32 {
         let (owner, reached) = (None, true);
-        let said = self.to_the_end(at, Deed::Load { owner, reached });
+        let said = self.undisturbed(at, Deed::Load { owner, reached });
         let id = said.trim().parse().unwrap();
         self.settle(&self.sandbox.ids());
         self.promise(id, at, owner, reached, false);
@@ -386,8 +386,8 @@ impl<'a> Run<'a> {
             };
             let before = counts();
             if spot.has_packets() {
-                let passed = paused.strike(at, PACKETS);
-                assert_eq!(passed, 0, "{what}: passed by on {}", spot.name);
+                let came = paused.strike(at, PACKETS);
+                assert_eq!(came, 0, "{what}: passed by on {}", spot.name);
             } else {
                 call(PACKETS);
             }
@@ -436,7 +436,7 @@ fn kill_again_and_again(sandbox: &Sandbox, scene: &Scene, start: &World) {
         let (begin, mut looking) = (Instant::now(), Duration::ZERO);
         for number in 1..=kills {
             run.kill_one(number);
-            if number % CHECK_EVERY == 0 || number == kills {
+            if number.is_multiple_of(CHECK_EVERY) || number == kills {
                 let look = Instant::now();
                 run.check_all(flow, start, &format!("after kill {number}"));
                 looking += look.elapsed();
