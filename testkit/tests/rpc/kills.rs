@@ -42,9 +42,10 @@ fn killed_in_the_middle_of_its_work() {
         // Some are answered first, so that there is something to lose.
         let delay = lasts.mul_f64(1.5 * random.fraction());
         let (client, iface) = (Client::new(), iface.clone());
-        let asking = thread::spawn(move || match unload {
-            Some(id) => Asked::Unloaded(id, client.unload(id).is_ok()),
-            None => {
+        let asking = thread::spawn(move || {
+            if let Some(id) = unload {
+                Asked::Unloaded(id, client.unload(id).is_ok())
+            } else {
                 let answer = client.load(load(&iface)).ok();
                 Asked::Loaded(answer.map(|answer| answer.kernel_info.unwrap().id))
             }
