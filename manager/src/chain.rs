@@ -106,6 +106,7 @@ pub(crate) fn insert(
         leaving,
         program: loaded.id,
         attach,
+        made_clsact: false,
     };
     let made_clsact = change.apply(session, &programs, mode, undo)?;
     let retire = Retire {
@@ -243,6 +244,8 @@ struct Change<'a> {
     /// The program whose place it takes.
     leaving: Option<Member<ProgramId>>,
     attach: &'a Attach,
+    /// An earlier change of this hook, which is taken back, may have made a clsact qdisc.
+    made_clsact: bool,
 }
 
 impl Change<'_> {
@@ -280,7 +283,7 @@ impl Change<'_> {
             new: self.new.map(|dispatcher| dispatcher.id),
             coming: self.coming,
             leaving: self.leaving.clone(),
-            made_clsact: self.coming && self.hook.lacks_clsact(self.old)?,
+            made_clsact: self.made_clsact || self.coming && self.hook.lacks_clsact(self.old)?,
         })?;
         let root = session.root.clone();
         undo.push("clear the note of the change", move || {
@@ -335,12 +338,13 @@ impl Change<'_> {
 }
 
 /// Takes a program out of what its hook runs; the others keep their order. None when it does not
-/// run there any more.
+/// run there any more. `made_clsact`: its coming, which is taken back, may have made the qdisc.
 pub(crate) fn take_out(
     session: &Session,
     hook: &Rc<Hook>,
     attach: &Attach,
     program: ProgramId,
+    made_clsact: bool,
     undo: &mut Undo<'static>,
 ) -> Result<Option<Retire>> {
     let live = hook.live()?;
@@ -365,6 +369,7 @@ pub(crate) fn take_out(
         leaving: None,
         program,
         attach,
+        made_clsact,
     };
     change.apply(session, &open_members(&chain)?, None, undo)?;
     Ok(Some(Retire {
@@ -410,6 +415,7 @@ pub(crate) fn put_back(
         leaving: Some(old.clone()),
         program: pending.program,
         attach: &pending.attach,
+        made_clsact: pending.made_clsact,
     };
     change.apply(session, &open_members(&chain)?, None, undo)?;
     Ok(Some(Retire {
@@ -430,7 +436,7 @@ pub(crate) fn remove(session: &mut Session, record: &Record, side: Side) -> Resu
     };
     let mut undo = Undo::default();
     let retire = match &hook {
-        Some(hook) => take_out(session, hook, &record.attach, record.id, &mut undo)?,
+        Some(hook) => take_out(session, hook, &record.attach, record.id, false, &mut undo)?,
         None => None,
     };
     session.commit(|state| _ = state.programs.remove(&record.id))?;

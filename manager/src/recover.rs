@@ -47,22 +47,27 @@ fn finish_pending(session: &mut Session) -> Result<()> {
         // Committed; at most the old dispatcher is left. The note stays, see Retire.
         return Ok(pending.old.map_or(Ok(()), apart)?);
     }
-    let mut running = None;
-    if let Some(hook) = Hook::find(&session.pins, net, pending.place, side, Access::Write)? {
-        let hook = Rc::new(hook);
-        if !session.state.programs.contains_key(&pending.program) {
-            if pending.leaving.is_some() && hook.live()?.dispatcher() != pending.old {
-                // The next note will not know it any more.
-                pending.old.map_or(Ok(()), apart)?;
-            }
-            take_back(session, &hook, &pending)?;
+    let hook = Hook::find(&session.pins, net, pending.place, side, Access::Write)?.map(Rc::new);
+    let committed = session.state.programs.contains_key(&pending.program);
+    let mut live = hook.as_ref().map(|hook| hook.live()).transpose()?;
+    if let (Some(hook), Some(now), false) = (&hook, &live, committed) {
+        if now.dispatcher() != pending.old {
+            // The next note will not know it any more.
+            pending.old.map_or(Ok(()), apart)?;
         }
-        running = hook.live()?.dispatcher();
+        take_back(session, hook, &pending)?;
+        live = Some(hook.live()?);
     }
+    let running = live.as_ref().and_then(Live::dispatcher);
     for dispatcher in pending.old.into_iter().chain(pending.new) {
         if Some(dispatcher) != running {
             apart(dispatcher)?;
         }
+    }
+    if !committed {
+        // A link that was taken off the hook may still have its pin.
+        let idle = matches!(live, None | Some(Live::Empty));
+        kernel::sweep(&session.pins, side, pending.place, pending.program, idle)?;
     }
     session.root.clear_pending()
 }
@@ -73,11 +78,20 @@ fn take_back(session: &Session, hook: &Rc<Hook>, pending: &Pending) -> Result<()
     let old = pending.leaving.as_ref();
     // Without it, the exchange was committed, and the document that said so was lost.
     let old = old.filter(|old| kernel::program_alive(old.program));
-    let taken = match old {
-        Some(old) => chain::put_back(session, hook, pending, old, &mut undo)?,
-        None => chain::take_out(session, hook, &pending.attach, pending.program, &mut undo)?,
+    let taken = if let Some(old) = old {
+        chain::put_back(session, hook, pending, old, &mut undo)?
+    } else {
+        let made_clsact = pending.made_clsact;
+        let (attach, program) = (&pending.attach, pending.program);
+        chain::take_out(session, hook, attach, program, made_clsact, &mut undo)?
     };
     undo.defuse();
+    // The command may have made the qdisc, and not have lived to say so. One that somebody else
+    // made and left empty cannot be told from it.
+    if pending.made_clsact && matches!(hook.live()?, Live::Empty) {
+        hook.remove_clsact()?;
+    }
+    // Only now, because it clears the note.
     if let Some(retire) = taken {
         let (id, hook) = (pending.program, hook.describe());
         match old {
@@ -91,11 +105,6 @@ fn take_back(session: &Session, hook: &Rc<Hook>, pending: &Pending) -> Result<()
             }
         }
         retire.run(session);
-    }
-    // The command may have made the qdisc, and not have lived to say so. One that somebody else
-    // made and left empty cannot be told from it.
-    if pending.made_clsact && matches!(hook.live()?, Live::Empty) {
-        hook.remove_clsact()?;
     }
     Ok(())
 }

@@ -17,7 +17,7 @@ use crate::{in_netns, json};
 
 /// Everything that a test could leave behind: a name for each thing, and what it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct World(BTreeMap<String, String>);
+pub struct World(pub(crate) BTreeMap<String, String>);
 
 impl World {
     /// All programs, maps and links of the machine; pins, temporary files, queueing disciplines,

@@ -14,17 +14,22 @@
 #[path = "../rpc/client.rs"]
 mod client;
 mod concurrency;
+mod crowd;
 mod errors;
 mod exchange;
 mod faults;
+mod flow;
 mod images;
 mod interplay;
+mod kill_scene;
+mod kills;
 mod libc;
 mod manifest_fields;
 mod manifests;
 mod map_types;
 mod objects;
 mod probes;
+mod recovering;
 mod recovery;
 mod refusal;
 mod rpc;

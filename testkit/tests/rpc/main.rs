@@ -10,6 +10,7 @@ mod calls;
 mod client;
 mod errors;
 mod kubernetes;
+mod kills;
 mod life;
 mod limits;
 mod python;
