@@ -248,6 +248,10 @@ impl Error {
                 missing,
                 source: Box::new(self),
             },
+            None if kernel::lacks_sys_admin() => Self::Privilege {
+                missing: vec!["CAP_SYS_ADMIN"],
+                source: Box::new(self),
+            },
             None => self,
         }
     }
@@ -407,6 +411,7 @@ fn kind_of_kernel(error: &kernel::Error) -> ErrorKind {
             | ProbeError::Offset { .. }
             | ProbeError::NotCode { .. },
         ) => ErrorKind::Invalid,
+        K::Unsafe { .. } => ErrorKind::Permission,
         K::Probe(error) if error.is_denied() => ErrorKind::Permission,
         K::NoInterface { .. } | K::NoNamespace { .. } | K::NoFunction { .. } | K::Probe(_) => {
             ErrorKind::NotFound
@@ -423,6 +428,9 @@ fn hint_of_kernel(error: &kernel::Error) -> Option<String> {
     use kernel::Error as K;
     match error {
         K::Probe(error) => error.hint(),
+        K::Unsafe { .. } => {
+            Some("remove it, or make it yours alone with chown and chmod go-rwx".into())
+        }
         K::NoInterface {
             similar: Some(similar),
             ..

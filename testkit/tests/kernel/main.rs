@@ -25,6 +25,7 @@ mod sharing;
 mod smoke;
 mod support;
 mod swap;
+mod syscalls;
 mod tc_chain;
 mod tcx;
 mod testkit_itself;

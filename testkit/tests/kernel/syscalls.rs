@@ -1,0 +1,267 @@
+//! A system call that fails, wherever it fails: the command says so or does without it, what runs
+//! goes on running, and nothing is left behind.
+//!
+//! Each call of each command fails once, and the errors take turns. What a command asks of the
+//! kernel in the same words after the same call is one call site, whichever command it is.
+
+mod strace;
+
+use std::{
+    cell::RefCell,
+    panic::{AssertUnwindSafe, catch_unwind},
+};
+
+use testkit::{Feature, Lane, Load, Sandbox, Veth, World, object};
+
+use self::strace::{Seen, failing, interrupted};
+use crate::support::{egress, ingress, tc, xdp};
+
+/// Every call on the lane that the commands are proved on, some of them elsewhere: what happens
+/// beside the kernel is the same there.
+fn stride(home: Lane) -> usize {
+    if Lane::current() == home { 1 } else { 25 }
+}
+
+/// A world in which commands fail.
+struct Stage<'a> {
+    sandbox: &'a Sandbox,
+    seen: RefCell<Seen>,
+    resident: RefCell<Vec<u32>>,
+    stride: usize,
+}
+
+/// What is loaded and unloaded, beside programs that stay.
+struct Scene<'a> {
+    subject: &'a Load,
+    resident: &'a [u32],
+    /// Sends packets, and counts them at programs and behind.
+    traffic: &'a dyn Fn(&[u32]),
+}
+
+impl Stage<'_> {
+    /// Runs the command once for each of its calls. `prepare` comes before each run and answers
+    /// the command; `check` hears whether it said that it succeeded.
+    fn each(&self, prepare: &dyn Fn() -> Vec<String>, check: &dyn Fn(bool)) {
+        let args = prepare();
+        let mut seen = self.seen.borrow_mut();
+        let calls = seen.calls(self.sandbox, &args, self.stride);
+        check(true);
+        let (mut reached, mut wrong) = (0, Vec::new());
+        for call in &calls {
+            let args = prepare();
+            let Some(output) = failing(self.sandbox, &args, call) else {
+                check(true);
+                continue;
+            };
+            reached += 1;
+            eprintln!("--- {call}\n{output}");
+            let judge = || {
+                if output.status != 0 {
+                    call.explained(&output);
+                }
+                check(output.status == 0);
+            };
+            // All that is wrong is told, not the first only.
+            if catch_unwind(AssertUnwindSafe(judge)).is_err() {
+                wrong.push(call.to_string());
+                let ids = self.sandbox.ids().into_iter();
+                let ids = ids.filter(|id| !self.resident.borrow().contains(id));
+                let words = ["unload".into()]
+                    .into_iter()
+                    .chain(ids.map(|id| id.to_string()));
+                self.sandbox.bpfman(words);
+            }
+        }
+        assert!(
+            wrong.is_empty(),
+            "{} of {reached}:\n{}",
+            wrong.len(),
+            wrong.join("\n")
+        );
+        // How often the kernel is asked for the next program depends on what others have loaded.
+        assert!(
+            reached * 10 >= calls.len() * 9,
+            "{reached} of {}",
+            calls.len()
+        );
+        let args = prepare();
+        interrupted(self.sandbox, &args).ok();
+        check(true);
+    }
+
+    fn load_and_unload(&self, scene: &Scene<'_>) {
+        let sandbox = self.sandbox;
+        *self.resident.borrow_mut() = scene.resident.to_vec();
+        let before = World::now();
+        let clean = || {
+            before.assert_same("after it is gone again");
+            assert_eq!(sandbox.ids(), scene.resident);
+        };
+        let new = || {
+            let ids = sandbox.ids();
+            assert!(scene.resident.iter().all(|id| ids.contains(id)), "{ids:?}");
+            ids.into_iter().find(|id| !scene.resident.contains(id))
+        };
+        let with = |id: u32| -> Vec<u32> {
+            std::iter::once(id)
+                .chain(scene.resident.iter().copied())
+                .collect()
+        };
+        let load = || scene.subject.args();
+        self.each(&load, &|loaded| {
+            if let Some(id) = new() {
+                // It may have failed to say so.
+                (scene.traffic)(&with(id));
+                sandbox.get(id);
+                sandbox.unload(id);
+            } else {
+                assert!(!loaded, "not there");
+                (scene.traffic)(scene.resident);
+                clean();
+                let id = sandbox.load(scene.subject);
+                sandbox.unload(id);
+            }
+            clean();
+        });
+        let unload = || {
+            let id = sandbox.load(scene.subject);
+            vec!["unload".to_owned(), id.to_string()]
+        };
+        self.each(&unload, &|unloaded| {
+            if let Some(id) = new() {
+                assert!(!unloaded, "still there");
+                (scene.traffic)(&with(id));
+                sandbox.get(id);
+                sandbox.unload(id);
+            }
+            (scene.traffic)(scene.resident);
+            clean();
+        });
+    }
+}
+
+fn stage(sandbox: &Sandbox, home: Lane) -> Stage<'_> {
+    Stage {
+        sandbox,
+        seen: RefCell::default(),
+        resident: RefCell::default(),
+        stride: stride(home),
+    }
+}
+
+fn tracepoint() -> Load {
+    let load = object("probes").name("count_tracepoint");
+    load.attach(&["tracepoint", "-t", "syscalls/sys_enter_unlink"])
+}
+
+#[test]
+fn a_probe() {
+    let Some(sandbox) = Sandbox::requiring(&[Feature::PerfLink]) else {
+        return;
+    };
+    let owner = sandbox.load(&tracepoint());
+    let shared = tracepoint().map_owner(owner);
+    let stage = stage(&sandbox, Lane::Host);
+    for subject in [tracepoint(), shared] {
+        stage.load_and_unload(&Scene {
+            subject: &subject,
+            resident: &[owner],
+            traffic: &|_| {},
+        });
+    }
+}
+
+/// Three packets go through all of these programs, and on.
+fn three(sandbox: &Sandbox, veth: &Veth, inbound: bool, ids: &[u32]) {
+    let send = if inbound { ingress } else { egress };
+    assert_eq!(send(sandbox, veth, 3, ids), (vec![3; ids.len()], 3));
+}
+
+#[test]
+fn a_hook() {
+    let sandbox = Sandbox::new();
+    let veth = sandbox.veth();
+    let stage = stage(&sandbox, Lane::Host);
+    let iface = veth.name.as_str();
+    let traffic = |ids: &[u32]| three(&sandbox, &veth, true, ids);
+    for subject in [xdp("pass").xdp(iface), tc("ok").tc("ingress", iface)] {
+        stage.load_and_unload(&Scene {
+            subject: &subject,
+            resident: &[],
+            traffic: &traffic,
+        });
+    }
+    if Feature::Tcx.is_present() {
+        let subject = tc("unspec").tcx("ingress", iface);
+        let resident = [sandbox.load(&subject)];
+        stage.load_and_unload(&Scene {
+            subject: &subject,
+            resident: &resident,
+            traffic: &traffic,
+        });
+    }
+}
+
+#[test]
+fn a_chain() {
+    let Some(sandbox) = Sandbox::requiring(&[Feature::Ext]) else {
+        return;
+    };
+    let veth = sandbox.veth();
+    let stage = stage(&sandbox, Lane::V6_12);
+    let iface = veth.name.as_str();
+    let loads = [
+        (true, xdp("pass").xdp(iface)),
+        (false, tc("ok").tc("egress", iface)),
+    ];
+    for (inbound, subject) in loads {
+        let resident = [sandbox.load(&subject)];
+        let traffic = |ids: &[u32]| three(&sandbox, &veth, inbound, ids);
+        stage.load_and_unload(&Scene {
+            subject: &subject,
+            resident: &resident,
+            traffic: &traffic,
+        });
+    }
+}
+
+/// What they say is the whole truth, or they say that they cannot tell.
+#[test]
+fn readers() {
+    let Some(sandbox) = Sandbox::requiring(&[Feature::PerfLink]) else {
+        return;
+    };
+    let veth = sandbox.veth();
+    sandbox.load(&tracepoint());
+    sandbox.load(&xdp("pass").xdp(&veth.name));
+    let id = sandbox
+        .load(&tc("ok").tc("ingress", &veth.name))
+        .to_string();
+    let stage = stage(&sandbox, Lane::Host);
+    let before = World::now();
+    *stage.resident.borrow_mut() = sandbox.ids();
+    for args in [&["list"][..], &["get", &id], &["list", "-o", "json"]] {
+        let args: Vec<_> = args.iter().map(ToString::to_string).collect();
+        let told = sandbox.bpfman(&args).ok();
+        let calls = stage.seen.borrow_mut().calls(&sandbox, &args, stage.stride);
+        let mut wrong = Vec::new();
+        for call in &calls {
+            let Some(output) = failing(&sandbox, &args, call) else {
+                continue;
+            };
+            eprintln!("--- {call}\n{output}");
+            let judge = || match output.status {
+                // What it cannot tell it leaves out, and says so.
+                0 if output.stderr.contains("warning: cannot tell") => call.named(&output),
+                0 => assert_eq!(output.stdout, told, "{call}"),
+                _ => call.explained(&output),
+            };
+            if catch_unwind(AssertUnwindSafe(judge)).is_err() {
+                wrong.push(call.to_string());
+            }
+        }
+        assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+        assert_eq!(interrupted(&sandbox, &args).ok(), told);
+        before.assert_same("after looking");
+    }
+}
