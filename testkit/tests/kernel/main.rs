@@ -17,6 +17,7 @@ mod libc;
 mod manifests;
 mod map_types;
 mod objects;
+mod privilege;
 mod probes;
 mod recovery;
 mod refusal;
