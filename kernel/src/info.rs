@@ -35,6 +35,18 @@ pub fn program(id: ProgramId) -> Result<Option<KernelProgram>> {
     }
 }
 
+/// Whether we may open programs by their ids, without which nothing can be told of them. The kernel
+/// asks for `CAP_SYS_ADMIN`.
+pub fn may_open_programs() -> Result<()> {
+    // No program has the id 0; the permission is looked at before the id.
+    match bpf::open_id(Ids::Programs, 0) {
+        Err(error) if error.raw_os_error() != Some(libc::ENOENT) => {
+            Err(Error::query("open programs by their ids")(error))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// What a list needs of a program: cheaper than [`program`].
 #[derive(Debug)]
 pub struct Glance {

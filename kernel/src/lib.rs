@@ -32,7 +32,8 @@ pub use diagnose::{
 };
 pub use error::{Error, Result};
 pub use info::{
-    Glance, KernelProgram, ProgramIds, glance, id as program_id, program, program_alive,
+    Glance, KernelProgram, ProgramIds, glance, id as program_id, may_open_programs, program,
+    program_alive,
 };
 pub use link::{attach, open_event};
 pub use load::{Loaded, LoadedMap, Role, Spec, Value, is_constant, load};

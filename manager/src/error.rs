@@ -41,6 +41,14 @@ pub enum Error {
     /// No such program.
     #[error("no program with id {0} is loaded")]
     NoProgram(ProgramId),
+    /// The load is done; only what came of it cannot be told.
+    #[error("program {id} is loaded, but what it is cannot be told")]
+    NotShown {
+        /// Its id.
+        id: ProgramId,
+        /// Why.
+        source: Box<Self>,
+    },
     /// Only programs of ours can be unloaded.
     #[error("program {id} ('{name}') was not loaded by bpfman")]
     NotOurs {
@@ -280,6 +288,7 @@ impl Error {
                 ErrorKind::Internal
             }
             Self::Kernel(error) => kind_of_kernel(error),
+            Self::NotShown { source, .. } => source.kind(),
         }
     }
 
@@ -288,6 +297,7 @@ impl Error {
         match self {
             Self::Object { source, .. } | Self::Image(source) => source.hint(),
             Self::Kernel(error) => hint_of_kernel(error),
+            Self::NotShown { id, .. } => Some(format!("bpfman get {id}")),
             Self::NotOurs { .. } => Some("unload it with the tool that loaded it".into()),
             Self::ChainFull { .. } => Some("unload one of them first: bpfman list".into()),
             Self::Foreign { .. } => {

@@ -93,7 +93,11 @@ pub(crate) fn put(
         let why = in_one_line(&error);
         log::warn!("cannot take program {} away: {why}", leaving.id);
     }
-    view::get(&session.state, &session.pins, attached.id)
+    let id = attached.id;
+    view::get(&session.state, &session.pins, id).map_err(|source| Error::NotShown {
+        id,
+        source: Box::new(source),
+    })
 }
 
 /// A point after the commit: nothing that fails from here on makes the command fail.

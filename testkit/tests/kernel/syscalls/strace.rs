@@ -94,7 +94,12 @@ impl Seen {
     /// The calls of a command that ends well, in their order, without those that were seen before
     /// and without those that the dynamic linker makes; one of `stride`, and an error for each.
     #[track_caller]
-    pub(crate) fn calls(&mut self, sandbox: &Sandbox, args: &[String], stride: usize) -> Vec<Call> {
+    pub(crate) fn calls(
+        &mut self,
+        sandbox: &Sandbox,
+        args: &[String],
+        stride: usize,
+    ) -> (Vec<Call>, Output) {
         let output = strace(sandbox, args, None);
         assert_eq!(output.status, 0, "{output}");
         let mut counts = BTreeMap::<String, usize>::new();
@@ -124,7 +129,7 @@ impl Seen {
             }
         }
         eprintln!("{}: {} calls", args.join(" "), new.len());
-        new
+        (new, output)
     }
 
     fn next_error(&mut self, name: &str, text: &str) -> (&'static str, &'static str) {
@@ -140,16 +145,16 @@ impl Seen {
     }
 }
 
-/// Runs a command in which this call fails. Answers None when it did not come to it.
+/// Runs a command in which this call fails. Answers whether it came to it.
 #[track_caller]
-pub(crate) fn failing(sandbox: &Sandbox, args: &[String], call: &Call) -> Option<Output> {
+pub(crate) fn failing(sandbox: &Sandbox, args: &[String], call: &Call) -> (Output, bool) {
     let inject = format!(
         "inject={}:error={}:when={}",
         call.name, call.error.0, call.nth
     );
     let output = strace(sandbox, args, Some(&inject));
     let trace = fs::read_to_string(TRACE).unwrap();
-    trace.contains("(INJECTED)").then_some(output)
+    (output, trace.contains("(INJECTED)"))
 }
 
 /// Runs a command in which every call that can be interrupted is, once.
