@@ -115,7 +115,8 @@ impl Root {
     /// Makes the root, for the owner only.
     pub(crate) fn create(&self) -> Result<()> {
         if let Some(mode) = self.mode()? {
-            if mode & 0o077 == 0 {
+            // Six bits for the group and the others.
+            if mode.trailing_zeros() >= 6 {
                 return Ok(());
             }
             let closed = fs::set_permissions(&self.0, Permissions::from_mode(0o700));

@@ -112,7 +112,7 @@ impl Seen {
                 begun = true;
             }
             let signature = (before, pattern(&text));
-            before = signature.1.clone();
+            before.clone_from(&signature.1);
             if !begun || name == "poll" || !self.signatures.insert(signature) {
                 continue;
             }
