@@ -5,7 +5,7 @@
 
 use std::{
     collections::{BTreeMap, HashSet},
-    fs,
+    fs, mem,
     path::Path,
 };
 
@@ -28,7 +28,7 @@ const ERRORS: [(&str, &str); 6] = [
 ];
 
 /// The calls that a signal interrupts: of the others the kernel never says EINTR.
-const INTERRUPTED: &str = "bpf,perf_event_open,read,write,fsync,flock,sendto,recvfrom,connect";
+const INTERRUPTED: &str = "bpf,perf_event_open,read,write,fsync,flock,sendto,recvfrom";
 
 /// In seconds. Emulation is slow, and the machine may be busy; without a hang it takes one.
 const LIMIT: &str = "20";
@@ -111,8 +111,8 @@ impl Seen {
             if name == "poll" {
                 begun = true;
             }
-            let signature = (before, pattern(&text));
-            before.clone_from(&signature.1);
+            let words = pattern(&text);
+            let signature = (mem::replace(&mut before, words.clone()), words);
             if !begun || name == "poll" || !self.signatures.insert(signature) {
                 continue;
             }
