@@ -77,7 +77,11 @@ impl Call {
     /// libbpf tries out what the kernel can do, as we do when it refused something. Whatever error
     /// comes of it, it means "cannot", and what is told in the end is what did not work without.
     fn asks_for_a_feature(&self) -> bool {
-        let of_libbpf = ["map_name=\"libbpf_", "BPF_PROG_TYPE_SOCKET_FILTER"];
+        let of_libbpf = [
+            "map_name=\"libbpf_",
+            "BPF_PROG_TYPE_SOCKET_FILTER",
+            "BPF_PROG_TYPE_CGROUP_SOCK",
+        ];
         let of_ours = "log_size=256";
         of_libbpf.iter().any(|part| self.text.contains(part)) || self.text.contains(of_ours)
     }
