@@ -17,6 +17,7 @@ mod netns;
 mod pins;
 mod pmu;
 mod probe_error;
+pub mod safe;
 mod suggest;
 mod sys;
 mod tcx;
@@ -26,9 +27,14 @@ mod uprobe;
 pub use chain::{
     Access, Config, Dispatcher, Format, Hold, Hook, Live, LiveChain, Side, dismantle, slot, sweep,
 };
-pub use diagnose::{Feature, Lack, did_you_mean_function, missing_feature, missing_privilege};
+pub use diagnose::{
+    Feature, Lack, did_you_mean_function, lacks_sys_admin, missing_feature, missing_privilege,
+};
 pub use error::{Error, Result};
-pub use info::{Glance, KernelProgram, ProgramIds, glance, program, program_alive};
+pub use info::{
+    Glance, KernelProgram, ProgramIds, glance, id as program_id, may_open_programs, program,
+    program_alive,
+};
 pub use link::{attach, open_event};
 pub use load::{Loaded, LoadedMap, Role, Spec, Value, is_constant, load};
 pub use netlink::{Filter, LinkEvents, XdpMode};

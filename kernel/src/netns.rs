@@ -1,6 +1,7 @@
 //! Network namespaces: naming, finding again, entering.
 
 use std::{
+    cell::RefCell,
     fs::{self, File},
     io,
     os::{fd::AsFd, unix::fs::MetadataExt},
@@ -75,11 +76,22 @@ impl NetNs {
 
     /// The namespace of a place, wherever it can still be seen: where it was named, in this
     /// thread, at init, below `/run/netns`, at any process. None when nobody is in it any more.
-    pub fn find(place: &Place, named: Option<&Path>) -> Option<Self> {
-        let is_it = |ns: &Self| ns.dev == place.ns_dev && ns.ino == place.ns_ino;
-        let at = |path: &Path| Self::at(path).ok().filter(is_it);
-        if let Some(found) = Self::open(named).ok().filter(is_it) {
-            return Some(found);
+    ///
+    /// An error when it is nowhere, but could not be looked for everywhere.
+    pub fn find(place: &Place, named: Option<&Path>) -> Result<Option<Self>> {
+        let failure = RefCell::new(None);
+        let is_it = |ns: Result<Self>| match ns {
+            Ok(ns) => (ns.dev == place.ns_dev && ns.ino == place.ns_ino).then_some(ns),
+            Err(error) => {
+                if !matches!(error, Error::NotANamespace { .. }) && !error.is_absence() {
+                    failure.borrow_mut().get_or_insert(error);
+                }
+                None
+            }
+        };
+        let at = |path: &Path| is_it(Self::at(path));
+        if let Some(found) = is_it(Self::open(named)) {
+            return Ok(Some(found));
         }
         let fixed = [OWN, "/proc/1/ns/net"]
             .iter()
@@ -97,9 +109,13 @@ impl NetNs {
                     })
                 })
         };
-        fixed
+        let found = fixed
             .or_else(|| below(NAMED, ""))
-            .or_else(|| below("/proc", "ns/net"))
+            .or_else(|| below("/proc", "ns/net"));
+        match (found, failure.into_inner()) {
+            (None, Some(error)) => Err(error),
+            (found, _) => Ok(found),
+        }
     }
 
     /// Runs `f` in the namespace. The calling thread changes over and comes back.
@@ -138,12 +154,16 @@ impl NetNs {
     }
 
     /// Whether an interface with this index exists.
-    pub fn has_interface(&self, ifindex: u32) -> bool {
-        self.run(|| {
-            probe_socket()
-                .is_ok_and(|socket| rustix::net::netdevice::index_to_name(socket, ifindex).is_ok())
-        })
-        .unwrap_or(false)
+    pub fn has_interface(&self, ifindex: u32) -> Result<bool> {
+        let name = self.run(|| {
+            let socket = probe_socket()?;
+            rustix::net::netdevice::index_to_name(socket, ifindex).map_err(io::Error::from)
+        })?;
+        match name {
+            Ok(_) => Ok(true),
+            Err(error) if error.raw_os_error() == Some(libc::ENODEV) => Ok(false),
+            Err(error) => Err(Error::query(format!("look up interface {ifindex}"))(error)),
+        }
     }
 
     fn similar_interface(&self, iface: &str) -> Option<String> {

@@ -13,7 +13,7 @@ use rustix::{
     mount::{MountFlags, mount},
 };
 
-use crate::{Error, Result, sys::bpf};
+use crate::{Error, Result, safe, sys::bpf};
 
 /// `BPF_FS_MAGIC`, include/uapi/linux/magic.h.
 const BPF_FS_MAGIC: i64 = 0xcafe_4a11;
@@ -38,6 +38,7 @@ impl PinTree {
     /// The tree at `root`, mounted when there is no bpffs yet, with its folders.
     pub fn mount(root: impl Into<PathBuf>) -> Result<Self> {
         let tree = Self { root: root.into() };
+        safe::folder(&tree.root)?;
         mount_bpffs(&tree.root)?;
         for folder in ["progs", "links", "maps", "tc"] {
             make_folder(&tree.root.join(folder))?;
@@ -154,9 +155,12 @@ pub(crate) fn lock_libxdp(folder: &Path) -> Result<OwnedFd> {
     }
     make_folder(folder)?;
     let fail = |errno: rustix::io::Errno| Error::path("lock", folder)(errno.into());
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    // The folder above it may be open to all, as the kernel mounts it.
+    safe::folder(folder)?;
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let fd = rustix::fs::open(folder, flags, Mode::empty()).map_err(fail)?;
-    rustix::fs::flock(&fd, rustix::fs::FlockOperation::LockExclusive).map_err(fail)?;
+    let lock = || rustix::fs::flock(&fd, rustix::fs::FlockOperation::LockExclusive);
+    rustix::io::retry_on_intr(lock).map_err(fail)?;
     Ok(fd)
 }
 
@@ -190,8 +194,10 @@ fn numbered(folder: &Path) -> Result<Vec<ProgramId>> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         Err(error) => return Err(Error::path("list", folder)(error)),
     };
+    // A name that is left out would be taken for a program that is gone.
+    let entries: io::Result<Vec<_>> = entries.collect();
+    let entries = entries.map_err(Error::path("list", folder))?.into_iter();
     Ok(entries
-        .flatten()
         .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
         .collect())
 }

@@ -16,6 +16,7 @@ use crate::{
     config::Config as Settings,
     load::{self, Attached, Coming},
     pending::Pending,
+    report::in_one_line,
     session::Session,
     undo::Undo,
 };
@@ -49,8 +50,9 @@ impl Retire {
         });
         if let Err(error) = result {
             log::warn!(
-                "cannot take the old chain of {} apart: {error}",
-                hook.describe()
+                "cannot take the old chain of {} apart: {}",
+                hook.describe(),
+                in_one_line(&error)
             );
         }
     }
@@ -259,7 +261,8 @@ impl Change<'_> {
         mode: Option<kernel::XdpMode>,
         undo: &mut Undo<'static>,
     ) -> Result<bool> {
-        self.note(session, undo)?;
+        let lacked_clsact = self.coming && self.hook.lacks_clsact(self.old)?;
+        self.note(session, lacked_clsact, undo)?;
         let new = match self.new {
             Some(dispatcher) => {
                 self.assemble(session, dispatcher, programs, undo)?;
@@ -267,13 +270,14 @@ impl Change<'_> {
             }
             None => programs.first().map(AsFd::as_fd),
         };
+        // Before the swap: it may be done although the kernel's answer is lost.
+        self.push_swap_back(programs, mode, lacked_clsact, undo)?;
         let made_clsact = self.hook.swap(self.old, new, mode)?;
-        self.push_swap_back(mode, made_clsact, undo)?;
         fault::point("chain.swapped").map_err(kernel::Error::Fault)?;
         Ok(made_clsact)
     }
 
-    fn note(&self, session: &Session, undo: &mut Undo<'static>) -> Result<()> {
+    fn note(&self, session: &Session, lacked_clsact: bool, undo: &mut Undo<'static>) -> Result<()> {
         session.root.write_pending(&Pending {
             boot_id: session.state.boot_id().to_owned(),
             program: self.program,
@@ -283,7 +287,7 @@ impl Change<'_> {
             new: self.new.map(|dispatcher| dispatcher.id),
             coming: self.coming,
             leaving: self.leaving.clone(),
-            made_clsact: self.made_clsact || self.coming && self.hook.lacks_clsact(self.old)?,
+            made_clsact: self.made_clsact || lacked_clsact,
         })?;
         let root = session.root.clone();
         undo.push("clear the note of the change", move || {
@@ -315,10 +319,17 @@ impl Change<'_> {
 
     fn push_swap_back(
         &self,
+        programs: &[OwnedFd],
         mode: Option<kernel::XdpMode>,
-        made_clsact: bool,
+        lacked_clsact: bool,
         undo: &mut Undo<'static>,
     ) -> Result<()> {
+        let was = self.old.held_id();
+        let new = match (self.new, programs.first()) {
+            (Some(dispatcher), _) => Some(dispatcher.id),
+            (None, Some(alone)) => Some(kernel::program_id(alone)?),
+            (None, None) => None,
+        };
         let old = self.old.held_fd().map(|fd| fd.try_clone_to_owned());
         let old = old
             .transpose()
@@ -326,8 +337,11 @@ impl Change<'_> {
         let hook = Rc::clone(self.hook);
         undo.push("put the old chain back", move || {
             let now = hook.live()?;
-            hook.swap(&now, old.as_ref().map(AsFd::as_fd), mode)?;
-            if made_clsact {
+            // Not over what somebody else has put there.
+            if now.held_id() == new && new != was {
+                hook.swap(&now, old.as_ref().map(AsFd::as_fd), mode)?;
+            }
+            if lacked_clsact && matches!(hook.live()?, Live::Empty) {
                 hook.remove_clsact()
             } else {
                 Ok(())

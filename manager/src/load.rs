@@ -11,6 +11,7 @@ use crate::{
     error::describe,
     pending,
     plan::{Plan, Shared},
+    report::in_one_line,
     session::Session,
     undo::Undo,
     view,
@@ -89,9 +90,14 @@ pub(crate) fn put(
     if let Some(leaving) = leaving
         && let Err(error) = session.unpin(leaving)
     {
-        log::warn!("cannot take program {} away: {error}", leaving.id);
+        let why = in_one_line(&error);
+        log::warn!("cannot take program {} away: {why}", leaving.id);
     }
-    view::get(&session.state, &session.pins, attached.id)
+    let id = attached.id;
+    view::get(&session.state, &session.pins, id).map_err(|source| Error::NotShown {
+        id,
+        source: Box::new(source),
+    })
 }
 
 /// A point after the commit: nothing that fails from here on makes the command fail.

@@ -15,6 +15,7 @@ use crate::{
     Result, chain,
     error::describe,
     pending::{self, Pending},
+    report::in_one_line,
     session::Session,
     undo::Undo,
 };
@@ -181,7 +182,8 @@ fn absent(
             break;
         }
         if let (Err(error), Access::Write) = (&running, access) {
-            log::warn!("cannot tell what {} runs: {error}", hook.describe());
+            let why = in_one_line(error);
+            log::warn!("cannot tell what {} runs: {why}", hook.describe());
             return Ok(Vec::new());
         }
     }

@@ -23,6 +23,8 @@ pub(crate) struct Session {
 impl Session {
     /// Waits for the lock, then makes state and kernel agree: see [`recover`].
     pub(crate) fn begin(manager: &Manager) -> Result<Self> {
+        // Later it would be too late: what was attached could not be found again.
+        kernel::may_open_programs()?;
         let root = manager.root.clone();
         root.create()?;
         let lock = root.lock()?;

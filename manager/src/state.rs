@@ -2,9 +2,11 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fs::{self, File, OpenOptions},
-    io::{self, Write},
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    fs::{self, File, OpenOptions, Permissions},
+    io::{self, Read as _, Write as _},
+    os::unix::fs::{
+        DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _,
+    },
     path::{Path, PathBuf},
 };
 
@@ -112,34 +114,51 @@ impl Root {
 
     /// Makes the root, for the owner only.
     pub(crate) fn create(&self) -> Result<()> {
-        if self.0.is_dir() {
-            return Ok(());
+        if let Some(mode) = self.mode()? {
+            // Six bits for the group and the others.
+            if mode.trailing_zeros() >= 6 {
+                return Ok(());
+            }
+            let closed = fs::set_permissions(&self.0, Permissions::from_mode(0o700));
+            return closed.map_err(Error::file("close to others", &self.0));
         }
         let made = fs::DirBuilder::new()
             .recursive(true)
             .mode(0o700)
             .create(&self.0);
-        made.map_err(Error::file("create", &self.0))
+        made.map_err(Error::file("create", &self.0))?;
+        self.mode().map(drop)
+    }
+
+    /// Who may do what in the root; None where there is none. What others may write to says
+    /// nothing that we believe.
+    fn mode(&self) -> Result<Option<u32>> {
+        let mode = kernel::safe::folder(&self.0)?.map(|metadata| metadata.mode());
+        if mode.is_some_and(|mode| mode & 0o022 != 0) {
+            return Err(Error::Kernel(kernel::Error::Unsafe {
+                path: self.0.clone(),
+                why: "may be written to by others",
+            }));
+        }
+        Ok(mode)
     }
 
     /// Waits until no other command writes, and keeps the others waiting until it is dropped.
     pub(crate) fn lock(&self) -> Result<File> {
         let path = self.0.join("lock");
-        let file = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .open(&path)
-            .map_err(Error::file("open", &path))?;
+        let mut options = OpenOptions::new();
+        options.write(true).create(true).truncate(false).mode(0o600);
+        let file = kernel::safe::open(&path, "open", &mut options)?;
         let lock = file.try_lock();
         match lock {
             Ok(()) => return Ok(file),
+            Err(fs::TryLockError::WouldBlock) => {
+                log::info!("waiting for another bpfman command that changes programs");
+            }
+            Err(fs::TryLockError::Error(error)) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(fs::TryLockError::Error(source)) => return Err(Error::file("lock", &path)(source)),
-            Err(fs::TryLockError::WouldBlock) => {}
         }
-        log::info!("waiting for another bpfman command that changes programs");
-        file.lock().map_err(Error::file("lock", &path))?;
+        wait(&file).map_err(Error::file("lock", &path))?;
         Ok(file)
     }
 
@@ -147,12 +166,15 @@ impl Root {
     /// taken before it: single loads go on in between.
     pub(crate) fn turn(&self) -> Result<File> {
         let folder = File::open(&self.0).map_err(Error::file("open", &self.0))?;
-        folder.lock().map_err(Error::file("lock", &self.0))?;
+        wait(&folder).map_err(Error::file("lock", &self.0))?;
         Ok(folder)
     }
 
     /// The document, or the one before it where that is damaged.
     pub(crate) fn read(&self) -> Result<Found> {
+        if self.mode()?.is_none() {
+            return Ok(Found::Nothing);
+        }
         match read(&self.document()) {
             Ok(Some(state)) => Ok(Found::State(state)),
             Ok(None) => Ok(Found::Nothing),
@@ -179,7 +201,8 @@ impl Root {
 
     fn replace(&self, temporary: &Path, bytes: &[u8]) -> Result<()> {
         let (document, previous) = (self.document(), self.previous());
-        write_synced(temporary, bytes).map_err(Error::file("write", temporary))?;
+        let file = write(temporary, bytes)?;
+        file.sync_all().map_err(Error::file("write", temporary))?;
         fault::point("state.written").map_err(|error| Error::from(kernel::Error::Fault(error)))?;
         // The old document keeps its name until the very last step.
         remove(&previous)?;
@@ -202,26 +225,41 @@ impl Root {
     /// The change that a killed command left half-done.
     pub(crate) fn read_pending(&self) -> Result<Option<Pending>> {
         let path = self.pending();
-        match fs::read(&path) {
-            Ok(bytes) => Ok(serde_json::from_slice(&bytes)
-                .inspect_err(|error| log::warn!("{} is damaged: {error}", path.display()))
-                .ok()),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(Error::file("read", &path)(error)),
-        }
+        let Some(bytes) = bytes_of(&path)? else {
+            return Ok(None);
+        };
+        let pending = serde_json::from_slice(&bytes);
+        Ok(pending
+            .inspect_err(|error| log::warn!("{} is damaged: {error}", path.display()))
+            .ok())
     }
 
     /// Notes what is about to change. It need not outlive the kernel, so it is not synced.
     pub(crate) fn write_pending(&self, pending: &Pending) -> Result<()> {
         let (path, temporary) = (self.pending(), self.0.join("pending.json.new"));
         let bytes = serde_json::to_vec(pending).map_err(|source| Error::Encode { source })?;
-        fs::write(&temporary, bytes).map_err(Error::file("write", &temporary))?;
-        fs::rename(&temporary, &path).map_err(Error::file("replace", &path))
+        let noted = write(&temporary, &bytes)
+            .and_then(|_| fs::rename(&temporary, &path).map_err(Error::file("replace", &path)));
+        noted.inspect_err(|_| {
+            // The next one overwrites it anyway.
+            let _ = fs::remove_file(&temporary);
+        })
     }
 
     /// Nothing is half-done any more.
     pub(crate) fn clear_pending(&self) -> Result<()> {
         remove(&self.pending())
+    }
+}
+
+/// Waits for a lock. The standard library repeats many calls that a signal interrupts, but not
+/// this one.
+fn wait(file: &File) -> io::Result<()> {
+    loop {
+        match file.lock() {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            result => return result,
+        }
     }
 }
 
@@ -234,22 +272,32 @@ fn remove(path: &Path) -> Result<()> {
     }
 }
 
-fn write_synced(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(path)?;
-    file.write_all(bytes)?;
-    file.sync_all()
+fn write(path: &Path, bytes: &[u8]) -> Result<File> {
+    // One that a killed command left may be anything by now.
+    remove(path)?;
+    let mut options = OpenOptions::new();
+    options.write(true).create_new(true).mode(0o600);
+    let mut file = kernel::safe::open(path, "write", &mut options)?;
+    file.write_all(bytes).map_err(Error::file("write", path))?;
+    Ok(file)
+}
+
+/// The bytes of a file of ours; None where there is none.
+fn bytes_of(path: &Path) -> Result<Option<Vec<u8>>> {
+    let mut file = match kernel::safe::open(path, "read", OpenOptions::new().read(true)) {
+        Ok(file) => file,
+        Err(error) if error.errno() == Some(libc::ENOENT) => return Ok(None),
+        Err(error) => return Err(error.into()),
+    };
+    let mut bytes = Vec::new();
+    file.read_to_end(&mut bytes)
+        .map_err(Error::file("read", path))?;
+    Ok(Some(bytes))
 }
 
 fn read(path: &Path) -> Result<Option<State>> {
-    let bytes = match fs::read(path) {
-        Ok(bytes) => bytes,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(Error::file("read", path)(error)),
+    let Some(bytes) = bytes_of(path)? else {
+        return Ok(None);
     };
     let damaged = |source| Error::DamagedState {
         path: path.to_owned(),

@@ -1,6 +1,6 @@
 //! Taking programs of ours away.
 
-use model::ProgramId;
+use model::{Attach, ProgramId};
 
 use crate::{Error, Manager, Result, chain, load, pending, session::Session};
 
@@ -28,5 +28,11 @@ pub(crate) fn one(session: &mut Session, id: ProgramId) -> Result<()> {
     }
     session.commit(|state| _ = state.programs.remove(&id))?;
     load::committed("unload.committed");
-    Ok(session.unpin(&record)?)
+    let gone = session.unpin(&record);
+    let held = !matches!(record.attach, Attach::Tcx { .. }) && session.pins.link(id).exists();
+    if gone.is_err() && held {
+        // It runs on, so it is listed on.
+        session.commit(|state| _ = state.programs.insert(id, record))?;
+    }
+    Ok(gone?)
 }

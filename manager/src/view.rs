@@ -7,6 +7,7 @@ use model::{Attach, BpfmanState, ProgramId, ProgramView, Record, Summary};
 
 use crate::{
     Error, ListFilter, Result,
+    report::in_one_line,
     state::{Found, Root, State, boot_id},
 };
 
@@ -44,7 +45,13 @@ pub(crate) fn get(state: &State, pins: &PinTree, id: ProgramId) -> Result<Progra
             .filter(|user| *user == id || kernel::program_alive(*user))
             .collect(),
         attach: record.attach.clone(),
-        position: position(pins, record),
+        position: position(pins, record).unwrap_or_else(|error| {
+            log::warn!(
+                "cannot tell the position of program {id}: {}",
+                in_one_line(&error)
+            );
+            None
+        }),
     };
     Ok(ProgramView {
         bpfman: Some(bpfman),
@@ -56,7 +63,7 @@ pub(crate) fn get(state: &State, pins: &PinTree, id: ProgramId) -> Result<Progra
 /// sure.
 pub(crate) fn runs(pins: &PinTree, record: &Record) -> bool {
     let attached = match record.attach.net() {
-        Some(_) => position(pins, record).is_some(),
+        Some(_) => !matches!(position(pins, record), Ok(None)),
         None => pins.link(record.id).exists(),
     };
     attached && kernel::program_alive(record.id)
@@ -65,23 +72,33 @@ pub(crate) fn runs(pins: &PinTree, record: &Record) -> bool {
 /// How often a hook is looked at that somebody changes at the same moment.
 const LOOKS: usize = 5;
 
-/// None also where the hook cannot be seen from here.
-fn position(pins: &PinTree, record: &Record) -> Option<usize> {
-    let (net, place) = (record.attach.net()?, record.place?);
+/// None where it has no position or does not run.
+fn position(pins: &PinTree, record: &Record) -> Result<Option<usize>> {
+    let (Some(net), Some(place)) = (record.attach.net(), record.place) else {
+        return Ok(None);
+    };
     let side = match record.attach.direction() {
         Some(direction) => Side::Tc(direction),
         None => Side::Xdp,
     };
-    let hook = Hook::find(pins, net, place, side, Access::Read)
-        .ok()
-        .flatten()?;
-    (0..LOOKS).find_map(|_| {
+    let Some(hook) = Hook::find(pins, net, place, side, Access::Read)? else {
+        return Ok(None);
+    };
+    let look = || {
         let programs = match record.attach {
             Attach::Tcx { direction, .. } => hook.tcx_programs(direction),
             _ => hook.live().map(|live| live.programs()),
         };
-        programs.ok()?.iter().position(|id| *id == record.id)
-    })
+        programs.map(|programs| programs.iter().position(|id| *id == record.id))
+    };
+    let mut seen = look();
+    for _ in 1..LOOKS {
+        if matches!(seen, Ok(Some(_))) {
+            break;
+        }
+        seen = look();
+    }
+    Ok(seen?)
 }
 
 /// The programs that fit the filter, by id.

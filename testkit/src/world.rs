@@ -13,7 +13,7 @@ use libbpf_rs::{
 };
 use serde_json::Value;
 
-use crate::{in_netns, json};
+use crate::{in_netns, json, wait_until};
 
 /// Everything that a test could leave behind: a name for each thing, and what it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -83,6 +83,50 @@ impl World {
             .filter(|(name, _)| !self.0.contains_key(*name));
         lines.extend(came.map(|(name, what)| format!("+ {name}: {what}")));
         lines
+    }
+
+    /// Fails when there is more of anything now, whatever ids it has: a chain that changed and
+    /// changed back is held by another dispatcher.
+    #[track_caller]
+    pub fn assert_no_more(&self, when: &str) {
+        let more = || {
+            let mut before = self.kinds();
+            let after = Self::now().kinds().into_iter();
+            let is_new = |kind: &String| match before.iter().position(|known| known == kind) {
+                Some(known) => {
+                    before.swap_remove(known);
+                    false
+                }
+                None => true,
+            };
+            after.filter(is_new).collect::<Vec<_>>()
+        };
+        let mut left = more();
+        wait_until(15, || {
+            left = more();
+            left.is_empty()
+        });
+        assert!(
+            left.is_empty(),
+            "there is more {when}:\n{}",
+            left.join("\n")
+        );
+    }
+
+    /// All names without the numbers in them.
+    fn kinds(&self) -> Vec<String> {
+        let without = |name: &str| {
+            let parts = name.split(|c: char| c.is_ascii_digit());
+            parts
+                .filter(|part| !part.is_empty())
+                .collect::<Vec<_>>()
+                .join("#")
+        };
+        let named = |(name, what): (&String, &String)| match name.split_once(' ') {
+            Some(("program" | "map", _)) => format!("{} {what}", without(name)),
+            _ => without(name),
+        };
+        self.0.iter().map(named).collect()
     }
 
     /// Fails with the differences to what is there now. The kernel frees programs and maps some

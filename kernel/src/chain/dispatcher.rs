@@ -55,6 +55,10 @@ impl Dispatcher {
     /// Loads a dispatcher whose configuration enables as many slots as it has members: the
     /// verifier removes the others, and with them the functions that a program could replace.
     pub fn load(config: &Config) -> Result<Self> {
+        load::uninterrupted(|| Self::load_once(config))
+    }
+
+    fn load_once(config: &Config) -> Result<Self> {
         let (bytes, name) = config.format.object();
         let log = Log::start();
         let mut object = load::open(bytes, &log)?;

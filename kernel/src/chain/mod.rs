@@ -113,6 +113,15 @@ impl Live {
         }
     }
 
+    /// The program that the hook itself runs: the dispatcher, or the one without.
+    pub fn held_id(&self) -> Option<ProgramId> {
+        match self {
+            Self::Empty => None,
+            Self::Chain(live) => Some(live.dispatcher),
+            Self::Single { program, .. } => Some(*program),
+        }
+    }
+
     /// The dispatcher's id, where there is one.
     pub fn dispatcher(&self) -> Option<ProgramId> {
         match self {
@@ -163,8 +172,8 @@ impl Hook {
         side: Side,
         access: Access,
     ) -> Result<Option<Self>> {
-        match NetNs::find(&place, net.netns.as_deref()) {
-            Some(ns) if ns.has_interface(place.ifindex) => {
+        match NetNs::find(&place, net.netns.as_deref())? {
+            Some(ns) if ns.has_interface(place.ifindex)? => {
                 Self::new(pins, ns, place, net.iface.clone(), side, access).map(Some)
             }
             _ => Ok(None),

@@ -5,8 +5,9 @@
 
 use std::{io, os::fd::OwnedFd};
 
-use rustix::net::{
-    AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, recv, send, socket_with,
+use rustix::{
+    io::retry_on_intr,
+    net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, recv, send, socket_with},
 };
 
 mod events;
@@ -128,10 +129,12 @@ fn open() -> io::Result<OwnedFd> {
 /// the message.
 fn request(message: Message, mut each: impl FnMut(u16, &[u8])) -> io::Result<()> {
     let socket = open()?;
-    send(&socket, &message.finish(), SendFlags::empty())?;
+    let message = message.finish();
+    retry_on_intr(|| send(&socket, &message, SendFlags::empty()))?;
     let mut buffer = vec![0_u8; 32 * 1024];
     loop {
-        let (length, _) = recv(&socket, buffer.as_mut_slice(), RecvFlags::empty())?;
+        let receive = || recv(&socket, buffer.as_mut_slice(), RecvFlags::empty());
+        let (length, _) = retry_on_intr(receive)?;
         let mut rest = &buffer[..length];
         while let (Some(length), Some(kind), Some(flags)) =
             (u32_at(rest, 0), u16_at(rest, 4), u16_at(rest, 6))
