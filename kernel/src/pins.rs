@@ -50,6 +50,12 @@ impl PinTree {
         Self { root: root.into() }
     }
 
+    /// Waits until nobody else changes the tree, and keeps the others waiting until it is dropped.
+    /// Unlike a lock file, the root of a mount cannot be removed while somebody holds it.
+    pub fn lock(&self) -> Result<OwnedFd> {
+        lock(&self.root)
+    }
+
     /// Pin of a program.
     pub fn program(&self, id: ProgramId) -> PathBuf {
         self.root.join("progs").join(id.to_string())
@@ -153,6 +159,10 @@ pub(crate) fn lock_libxdp(folder: &Path) -> Result<OwnedFd> {
         mount_bpffs(bpffs)?;
     }
     make_folder(folder)?;
+    lock(folder)
+}
+
+fn lock(folder: &Path) -> Result<OwnedFd> {
     let fail = |errno: rustix::io::Errno| Error::path("lock", folder)(errno.into());
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let fd = rustix::fs::open(folder, flags, Mode::empty()).map_err(fail)?;

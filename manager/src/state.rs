@@ -60,6 +60,13 @@ impl State {
         &self.boot_id
     }
 
+    /// A program whose record speaks of another one: somebody edited the document.
+    fn misfiled(&self) -> Option<ProgramId> {
+        let mut programs = self.programs.iter();
+        let (id, _) = programs.find(|(id, record)| **id != record.id)?;
+        Some(*id)
+    }
+
     /// All programs that use the maps which `owner` made.
     pub(crate) fn users_of(&self, owner: ProgramId) -> impl Iterator<Item = ProgramId> {
         self.programs
@@ -151,11 +158,18 @@ impl Root {
         Ok(folder)
     }
 
-    /// The document, or the one before it where that is damaged.
+    /// The document, or the one before it where that is damaged or was removed.
     pub(crate) fn read(&self) -> Result<Found> {
         match read(&self.document()) {
             Ok(Some(state)) => Ok(Found::State(state)),
-            Ok(None) => Ok(Found::Nothing),
+            // We never leave the one before alone.
+            Ok(None) => Ok(read(&self.previous())?.map_or(Found::Nothing, |state| {
+                log::warn!(
+                    "{} was removed: using the document before it",
+                    self.document().display()
+                );
+                Found::State(state)
+            })),
             Err(damage @ Error::DamagedState { .. }) => match read(&self.previous()) {
                 Ok(Some(state)) => {
                     log::warn!("{damage}: using the document before it");
@@ -199,15 +213,22 @@ impl Root {
         Ok(aside)
     }
 
-    /// The change that a killed command left half-done.
+    /// The change that a killed command left half-done. A note that cannot be read is thrown away:
+    /// what it spoke of is found without it, but for an empty clsact qdisc.
     pub(crate) fn read_pending(&self) -> Result<Option<Pending>> {
         let path = self.pending();
-        match fs::read(&path) {
-            Ok(bytes) => Ok(serde_json::from_slice(&bytes)
-                .inspect_err(|error| log::warn!("{} is damaged: {error}", path.display()))
-                .ok()),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(Error::file("read", &path)(error)),
+        let bytes = match fs::read(&path) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(Error::file("read", &path)(error)),
+        };
+        match serde_json::from_slice(&bytes) {
+            Ok(pending) => Ok(Some(pending)),
+            Err(error) => {
+                log::warn!("{} is damaged: {error}: removed", path.display());
+                self.clear_pending()?;
+                Ok(None)
+            }
         }
     }
 
@@ -256,7 +277,12 @@ fn read(path: &Path) -> Result<Option<State>> {
         source,
     };
     match serde_json::from_slice::<State>(&bytes) {
-        Ok(state) if state.version == VERSION => Ok(Some(state)),
+        Ok(state) if state.version == VERSION => match state.misfiled() {
+            Some(id) => Err(damaged(serde::de::Error::custom(format!(
+                "the record of program {id} is another's"
+            )))),
+            None => Ok(Some(state)),
+        },
         result => {
             let Versioned { version } = serde_json::from_slice(&bytes).map_err(damaged)?;
             if version != VERSION {
