@@ -234,17 +234,18 @@ fn sweep(session: &Session, record: &Record) -> Result<()> {
         return Ok(());
     };
     let hook = Hook::find(&session.pins, net, place, side, Access::Write)?;
-    let idle = match &hook {
-        Some(hook) => {
-            let idle = matches!(hook.live()?, Live::Empty);
-            if idle {
-                hook.remove_stray(record.id)?;
-            }
-            idle
-        }
-        None => true,
+    let live = match &hook {
+        Some(hook) => hook.live()?,
+        None => Live::Empty,
     };
-    Ok(kernel::sweep(&session.pins, side, place, record.id, idle)?)
+    if let (Some(hook), Live::Empty) = (&hook, &live) {
+        hook.remove_stray(record.id)?;
+    }
+    kernel::sweep(&session.pins, side, record.id, live.dispatcher())?;
+    if matches!(live, Live::Empty) {
+        kernel::forget_link(&session.pins, side, place)?;
+    }
+    Ok(())
 }
 
 /// Programs that still run, but whose pin somebody removed.
@@ -298,15 +299,20 @@ fn take_out_of_chains(session: &Session, id: ProgramId) -> Result<()> {
         Side::Tc(Direction::Ingress),
         Side::Tc(Direction::Egress),
     ] {
-        let Some(mut hook) = Hook::search(&session.pins, side, &[id], Access::Write)? else {
-            continue;
-        };
-        hook.settle()?;
-        let (hook, mut undo) = (Rc::new(hook), Undo::default());
-        let taken = chain::take_out(session, &hook, &pending::attach(&hook), id, &mut undo)?;
-        undo.defuse();
-        if let Some(retire) = taken {
-            retire.run(session);
+        let mut live = Live::Empty;
+        if let Some(mut hook) = Hook::search(&session.pins, side, &[id], Access::Write)? {
+            hook.settle()?;
+            let (hook, mut undo) = (Rc::new(hook), Undo::default());
+            let taken = chain::take_out(session, &hook, &pending::attach(&hook), id, &mut undo)?;
+            undo.defuse();
+            if let Some(retire) = taken {
+                retire.run(session);
+            }
+            live = hook.live()?;
+        }
+        // Folders of dispatchers that ran before, or never.
+        for program in live.programs().into_iter().chain([id]) {
+            kernel::sweep(&session.pins, side, program, live.dispatcher())?;
         }
     }
     Ok(())

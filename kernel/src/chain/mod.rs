@@ -376,33 +376,32 @@ pub fn dismantle(pins: &PinTree, side: Side, place: Place, dispatcher: ProgramId
     ))
 }
 
-/// Takes away what is left of a chain that a program is no longer part of: every dispatcher
-/// folder in which it is pinned, and the TCX link where the hook is `idle` or gone.
+/// Takes away what is left of chains that a program is no longer part of: every dispatcher folder in
+/// which it is pinned, but that of the dispatcher that is `running`.
 ///
 /// libxdp leaves such folders behind when somebody else takes its dispatcher off the interface.
 pub fn sweep(
     pins: &PinTree,
     side: Side,
-    place: Place,
     program: ProgramId,
-    idle: bool,
+    running: Option<ProgramId>,
 ) -> Result<()> {
-    let root = chain_root(pins, side);
-    let prefix = match side {
-        Side::Xdp => format!("dispatch-{}-", place.ifindex),
-        Side::Tc(_) => "dispatch-".to_owned(),
-    };
-    for entry in std::fs::read_dir(&root).into_iter().flatten().flatten() {
-        let ours = entry.file_name().to_string_lossy().starts_with(&prefix);
-        if ours && holds(&entry.path(), program)? {
+    for entry in std::fs::read_dir(chain_root(pins, side))
+        .into_iter()
+        .flatten()
+        .flatten()
+    {
+        let dispatcher = dispatcher_of(&entry.file_name());
+        if dispatcher.is_some() && dispatcher != running && holds(&entry.path(), program)? {
             PinTree::unpin_folder(&entry.path())?;
         }
     }
-    if idle {
-        PinTree::unpin(&link_pin(pins, place, side))
-    } else {
-        Ok(())
-    }
+    Ok(())
+}
+
+/// Removes the pin of the TCX link of a hook that is idle or gone.
+pub fn forget_link(pins: &PinTree, side: Side, place: Place) -> Result<()> {
+    PinTree::unpin(&link_pin(pins, place, side))
 }
 
 fn holds(folder: &Path, program: ProgramId) -> Result<bool> {

@@ -117,9 +117,14 @@ fn tcx_names_6_6_and_tc_works() {
 }
 
 #[test]
-fn frags_and_kernel_functions_are_refused_by_name() {
+fn frags_and_tail_calls_are_refused_by_name() {
     let sandbox = Sandbox::new();
     let veth = sandbox.veth();
+    if !Feature::ExtTailCall.is_present() && Feature::Ext.is_present() {
+        let load = testkit::object("tail_call").name("entry").xdp(&veth.name);
+        let said = sandbox.unchanged(|| sandbox.try_load(&load));
+        said.fails(1, &["tail calls in chained programs", "need kernel 6.2"]);
+    }
     if !Feature::XdpFrags.is_present() {
         let load = testkit::object("xdp_frags").xdp(&veth.name);
         let said = sandbox.unchanged(|| sandbox.try_load(&load));

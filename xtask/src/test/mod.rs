@@ -20,7 +20,7 @@ use tally::{Table, Tally};
 /// Options of `cargo xtask test`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Without options: checks, unit, host, image, rpc, 6.1 and 6.12. With a FILTER the checks are left out.
+Without options: checks, unit, host, image, rpc, 6.1, 6.12 and 5.10. With a FILTER the checks are left out.
 
 checks  formatting, clippy, cargo-deny where it is installed, the committed eBPF objects
 unit    every test of the workspace that needs no kernel
@@ -28,7 +28,7 @@ host    the kernel tests on this machine's kernel, as root
 image   the tests of images on this machine's kernel, as root, with Debian's registry, skopeo,
         docker and podman, which run for the length of a test and are reachable by it alone
 rpc     the tests of the daemon on this machine's kernel, as root, with tonic's client and Python's
-6.1 …   the same kernel tests in QEMU")]
+5.10 …  the same kernel tests in QEMU")]
 pub(crate) struct Args {
     /// Run only tests whose name contains one of these
     filter: Vec<String>,
@@ -129,6 +129,7 @@ fn chosen(args: &Args) -> Vec<Lane> {
         Lane::Rpc,
         Lane::V6_1,
         Lane::V6_12,
+        Lane::V5_10,
     ];
     if args.filter.is_empty() {
         lanes.insert(0, Lane::Checks);
