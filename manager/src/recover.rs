@@ -299,21 +299,26 @@ fn take_out_of_chains(session: &Session, id: ProgramId) -> Result<()> {
         Side::Tc(Direction::Ingress),
         Side::Tc(Direction::Egress),
     ] {
-        let mut live = Live::Empty;
-        if let Some(mut hook) = Hook::search(&session.pins, side, &[id], Access::Write)? {
-            hook.settle()?;
-            let (hook, mut undo) = (Rc::new(hook), Undo::default());
-            let taken = chain::take_out(session, &hook, &pending::attach(&hook), id, &mut undo)?;
-            undo.defuse();
-            if let Some(retire) = taken {
-                retire.run(session);
-            }
-            live = hook.live()?;
+        let Some(mut hook) = Hook::search(&session.pins, side, &[id], Access::Write)? else {
+            continue;
+        };
+        hook.settle()?;
+        let (hook, mut undo) = (Rc::new(hook), Undo::default());
+        let taken = chain::take_out(session, &hook, &pending::attach(&hook), id, &mut undo)?;
+        undo.defuse();
+        if let Some(retire) = taken {
+            retire.run(session);
         }
-        // Folders of dispatchers that ran before, or never.
-        for program in live.programs().into_iter().chain([id]) {
-            kernel::sweep(&session.pins, side, program, live.dispatcher())?;
+        // Dispatchers that ran before, with the same members.
+        let live = hook.live()?;
+        for member in live.programs() {
+            kernel::sweep(&session.pins, side, member, live.dispatcher())?;
         }
+    }
+    // Dispatchers that never ran. Both sides of TC have them in one folder, so none is taken before
+    // the program is out of all.
+    for side in [Side::Xdp, Side::Tc(Direction::Ingress)] {
+        kernel::sweep(&session.pins, side, id, None)?;
     }
     Ok(())
 }

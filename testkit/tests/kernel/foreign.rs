@@ -228,8 +228,8 @@ fn loader_leaves(veth: &Veth, sandbox: &Sandbox, ours: &[u32]) {
     }
 }
 
-/// xdp-loader begins while a load of ours is between two of its steps: it waits its turn, and both
-/// are in the chain.
+/// xdp-loader begins while a load of ours is between two of its steps: it waits its turn or
+/// gives up, and can join then; neither loses a program.
 #[test]
 fn xdp_loader_between_two_of_our_steps() {
     let Some(sandbox) = Sandbox::requiring(&[Feature::Ext, Feature::XdpLoader]) else {
@@ -256,7 +256,11 @@ fn xdp_loader_between_two_of_our_steps() {
             (theirs.join().unwrap(), stdout.trim().parse().unwrap())
         });
         let (status, second) = theirs;
-        assert_eq!(status, 0);
+        if status != 0 {
+            // libxdp looks at the interface before it takes its lock, and gives up where the chain
+            // has changed since.
+            loader_joins(&veth, "50").ok();
+        }
         let before = their_count();
         assert_eq!(
             ingress(&sandbox, &veth, 5, &[first, second]),
