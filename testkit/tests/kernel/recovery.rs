@@ -75,6 +75,8 @@ fn a_bpffs_that_was_unmounted() {
     let gone = some_of_each(&sandbox, &veth);
     nix::mount::umount("/run/bpfman/fs").unwrap();
     fs::remove_dir_all("/sys/fs/bpf/xdp").unwrap_or_default();
+    // The interface holds XDP programs without any pin of ours.
+    tool("ip", &["link", "set", "dev", &veth.name, "xdp", "off"]).ok();
     for id in &gone {
         // Either unknown by now or unloaded: never a crash.
         let status = sandbox.bpfman(["get", &id.to_string()]).status;
