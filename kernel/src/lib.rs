@@ -25,7 +25,8 @@ mod tracepoint;
 mod uprobe;
 
 pub use chain::{
-    Access, Config, Dispatcher, Format, Hold, Hook, Live, LiveChain, Side, dismantle, slot, sweep,
+    Access, Config, Dispatcher, Format, Hold, Hook, Live, LiveChain, Side, dismantle, forget_link,
+    slot, sweep,
 };
 pub use diagnose::{
     Feature, Lack, did_you_mean_function, lacks_sys_admin, missing_feature, missing_privilege,

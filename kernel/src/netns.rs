@@ -2,6 +2,7 @@
 
 use std::{
     cell::RefCell,
+    collections::BTreeSet,
     fs::{self, File},
     io,
     os::{fd::AsFd, unix::fs::MetadataExt},
@@ -134,11 +135,7 @@ impl NetNs {
 
     /// The interface with this name; its index is unique in the namespace.
     pub fn interface(&self, iface: &str, namespace: impl FnOnce() -> String) -> Result<Place> {
-        let index = self.run(|| {
-            let socket = probe_socket()?;
-            rustix::net::netdevice::name_to_index(socket, iface).map_err(io::Error::from)
-        })?;
-        match index {
+        match self.run(|| index(iface))? {
             Ok(ifindex) => Ok(Place {
                 ns_dev: self.dev,
                 ns_ino: self.ino,
@@ -153,17 +150,40 @@ impl NetNs {
         }
     }
 
-    /// Whether an interface with this index exists.
-    pub fn has_interface(&self, ifindex: u32) -> Result<bool> {
+    /// What the interface with this index is called now; None when there is none.
+    pub fn interface_name(&self, ifindex: u32) -> Result<Option<String>> {
         let name = self.run(|| {
             let socket = probe_socket()?;
             rustix::net::netdevice::index_to_name(socket, ifindex).map_err(io::Error::from)
         })?;
         match name {
-            Ok(_) => Ok(true),
-            Err(error) if error.raw_os_error() == Some(libc::ENODEV) => Ok(false),
+            Ok(name) => Ok(Some(name)),
+            Err(error) if error.raw_os_error() == Some(libc::ENODEV) => Ok(None),
             Err(error) => Err(Error::query(format!("look up interface {ifindex}"))(error)),
         }
+    }
+
+    /// Every namespace that can be seen from here, once, with the word by which `--netns` takes
+    /// it: the caller's (None), those below `/run/netns`, those of processes.
+    pub(crate) fn visible() -> Vec<(Self, Option<PathBuf>)> {
+        let (mut seen, mut found) = (BTreeSet::new(), Vec::new());
+        let mut add = |path: &Path, word: Option<PathBuf>| {
+            if let Ok(ns) = Self::at(path)
+                && seen.insert((ns.dev, ns.ino))
+            {
+                found.push((ns, word));
+            }
+        };
+        add(Path::new(OWN), None);
+        let entries = |folder| fs::read_dir(folder).into_iter().flatten().flatten();
+        for entry in entries(NAMED) {
+            add(&entry.path(), Some(entry.file_name().into()));
+        }
+        for entry in entries("/proc").filter(|entry| is_pid(&entry.file_name())) {
+            let path = entry.path().join("ns/net");
+            add(&path, Some(path.clone()));
+        }
+        found
     }
 
     fn similar_interface(&self, iface: &str) -> Option<String> {
@@ -174,6 +194,14 @@ impl NetNs {
             .min()
             .map(|(_, name)| name)
     }
+}
+
+/// The index of an interface of the calling thread's namespace; ENODEV when there is none.
+pub(crate) fn index(iface: &str) -> io::Result<u32> {
+    Ok(rustix::net::netdevice::name_to_index(
+        probe_socket()?,
+        iface,
+    )?)
 }
 
 /// The interfaces of the calling thread's namespace.

@@ -51,6 +51,12 @@ impl PinTree {
         Self { root: root.into() }
     }
 
+    /// Waits until nobody else changes the tree, and keeps the others waiting until it is dropped.
+    /// Unlike a lock file, the root of a mount cannot be removed while somebody holds it.
+    pub fn lock(&self) -> Result<OwnedFd> {
+        lock(&self.root)
+    }
+
     /// Pin of a program.
     pub fn program(&self, id: ProgramId) -> PathBuf {
         self.root.join("progs").join(id.to_string())
@@ -154,6 +160,10 @@ pub(crate) fn lock_libxdp(folder: &Path) -> Result<OwnedFd> {
         mount_bpffs(bpffs)?;
     }
     make_folder(folder)?;
+    lock(folder)
+}
+
+fn lock(folder: &Path) -> Result<OwnedFd> {
     let fail = |errno: rustix::io::Errno| Error::path("lock", folder)(errno.into());
     // The folder above it may be open to all, as the kernel mounts it.
     safe::folder(folder)?;

@@ -361,7 +361,11 @@ pub(crate) fn take_out(
     made_clsact: bool,
     undo: &mut Undo<'static>,
 ) -> Result<Option<Retire>> {
-    let live = hook.live()?;
+    let live = match hook.live() {
+        // Without pins it has no members.
+        Err(kernel::Error::LostPins { .. }) => return Ok(None),
+        live => live?,
+    };
     let mut chain = match &live {
         Live::Chain(live) => live.chain.clone(),
         Live::Single { program: id, .. } if *id == program => Chain::default(),

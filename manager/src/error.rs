@@ -462,8 +462,14 @@ fn hint_of_kernel(error: &kernel::Error) -> Option<String> {
             None => "only functions in the kernel's BTF can be traced this way".into(),
         }),
         K::Swap { .. } if error.errno() == Some(EBUSY) => {
-            Some("a bpf_link of somebody else holds the interface: bpftool link show".into())
+            Some("somebody else's program holds it: bpftool net show and bpftool link show".into())
         }
+        K::Swap { .. } if error.errno() == Some(EEXIST) => {
+            Some("somebody else changed it at the same moment: try again".into())
+        }
+        K::LostPins { iface, .. } => Some(format!(
+            "ip link set dev {iface} xdp off takes it off the interface; then load again"
+        )),
         _ => None,
     }
 }

@@ -9,6 +9,7 @@ mod config;
 mod error;
 mod image;
 mod load;
+mod moved;
 mod pending;
 mod plan;
 mod recover;

@@ -66,7 +66,7 @@ pub(crate) fn put(
         Some(side) => chain::insert(config, session, &coming, side, &mut undo),
         None => attach(session, &coming, &mut undo),
     }
-    .map_err(|error| explain(error, &request.attach))?;
+    .map_err(|error| explain(error, plan))?;
     let made_clsact = attached
         .retire
         .as_ref()
@@ -211,7 +211,7 @@ pub(crate) fn name(
 }
 
 /// Names the missing feature where the kernel only said no.
-fn explain(error: Error, attach: &Attach) -> Error {
+fn explain(error: Error, plan: &Plan<'_>) -> Error {
     let bare = matches!(
         &error,
         Error::Kernel(
@@ -224,8 +224,15 @@ fn explain(error: Error, attach: &Attach) -> Error {
     if !bare {
         return error;
     }
-    let needed = kernel::Feature::needed(attach.kind(), false);
-    match kernel::missing_feature(needed) {
+    let mut needed = kernel::Feature::needed(plan.request.attach.kind(), false).to_vec();
+    if plan.frags() {
+        needed.push(kernel::Feature::XdpFrags);
+    }
+    // libbpf's words for a program that does not fit into the array.
+    if error.to_string().contains("failed to initialize slot") {
+        needed.push(kernel::Feature::ExtensionTailCalls);
+    }
+    match kernel::missing_feature(&needed) {
         Some(lack) => Error::Unsupported {
             lack,
             source: Box::new(error),

@@ -1,6 +1,6 @@
 //! A command that changes something: locked, with state and kernel brought together first.
 
-use std::{collections::BTreeMap, fs::File};
+use std::{collections::BTreeMap, fs::File, os::fd::OwnedFd};
 
 use kernel::PinTree;
 use model::{Place, ProgramId, Record};
@@ -18,6 +18,7 @@ pub(crate) struct Session {
     /// Records that recovery dropped, because what they spoke of is gone.
     pub(crate) dropped: BTreeMap<ProgramId, Record>,
     _lock: File,
+    _tree_lock: OwnedFd,
 }
 
 impl Session {
@@ -30,6 +31,7 @@ impl Session {
         let lock = root.lock()?;
         let boot_id = boot_id()?;
         let pins = PinTree::mount(root.bpffs())?;
+        let tree_lock = pins.lock()?;
         let state = match root.read()? {
             Found::State(state) if state.is_of(&boot_id) => state,
             Found::State(state) => {
@@ -56,6 +58,7 @@ impl Session {
             state,
             dropped: BTreeMap::new(),
             _lock: lock,
+            _tree_lock: tree_lock,
         };
         recover::run(&mut session)?;
         Ok(session)

@@ -62,6 +62,13 @@ impl State {
         &self.boot_id
     }
 
+    /// A program whose record speaks of another one: somebody edited the document.
+    fn misfiled(&self) -> Option<ProgramId> {
+        let mut programs = self.programs.iter();
+        let (id, _) = programs.find(|(id, record)| **id != record.id)?;
+        Some(*id)
+    }
+
     /// All programs that use the maps which `owner` made.
     pub(crate) fn users_of(&self, owner: ProgramId) -> impl Iterator<Item = ProgramId> {
         self.programs
@@ -170,14 +177,21 @@ impl Root {
         Ok(folder)
     }
 
-    /// The document, or the one before it where that is damaged.
+    /// The document, or the one before it where that is damaged or was removed.
     pub(crate) fn read(&self) -> Result<Found> {
         if self.mode()?.is_none() {
             return Ok(Found::Nothing);
         }
         match read(&self.document()) {
             Ok(Some(state)) => Ok(Found::State(state)),
-            Ok(None) => Ok(Found::Nothing),
+            // We never leave the one before alone.
+            Ok(None) => Ok(read(&self.previous())?.map_or(Found::Nothing, |state| {
+                log::warn!(
+                    "{} was removed: using the document before it",
+                    self.document().display()
+                );
+                Found::State(state)
+            })),
             Err(damage @ Error::DamagedState { .. }) => match read(&self.previous()) {
                 Ok(Some(state)) => {
                     log::warn!("{damage}: using the document before it");
@@ -222,16 +236,21 @@ impl Root {
         Ok(aside)
     }
 
-    /// The change that a killed command left half-done.
+    /// The change that a killed command left half-done. A note that cannot be read is thrown away:
+    /// what it spoke of is found without it, but for an empty clsact qdisc.
     pub(crate) fn read_pending(&self) -> Result<Option<Pending>> {
         let path = self.pending();
         let Some(bytes) = bytes_of(&path)? else {
             return Ok(None);
         };
-        let pending = serde_json::from_slice(&bytes);
-        Ok(pending
-            .inspect_err(|error| log::warn!("{} is damaged: {error}", path.display()))
-            .ok())
+        match serde_json::from_slice(&bytes) {
+            Ok(pending) => Ok(Some(pending)),
+            Err(error) => {
+                log::warn!("{} is damaged: {error}: removed", path.display());
+                self.clear_pending()?;
+                Ok(None)
+            }
+        }
     }
 
     /// Notes what is about to change. It need not outlive the kernel, so it is not synced.
@@ -304,7 +323,12 @@ fn read(path: &Path) -> Result<Option<State>> {
         source,
     };
     match serde_json::from_slice::<State>(&bytes) {
-        Ok(state) if state.version == VERSION => Ok(Some(state)),
+        Ok(state) if state.version == VERSION => match state.misfiled() {
+            Some(id) => Err(damaged(serde::de::Error::custom(format!(
+                "the record of program {id} is another's"
+            )))),
+            None => Ok(Some(state)),
+        },
         result => {
             let Versioned { version } = serde_json::from_slice(&bytes).map_err(damaged)?;
             if version != VERSION {

@@ -5,10 +5,12 @@
 
 mod config;
 mod dispatcher;
+mod search;
 mod tc;
 mod xdp;
 
 use std::{
+    ffi::OsStr,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
     path::{Path, PathBuf},
 };
@@ -18,7 +20,7 @@ use model::{Chain, Direction, Member, NetAttach, Place, ProgramId};
 pub use config::{Config, Format};
 pub use dispatcher::{Dispatcher, slot};
 
-use crate::{Error, NetNs, PinTree, Result, XdpMode, info, netlink::Filter, pins};
+use crate::{Error, KernelProgram, NetNs, PinTree, Result, XdpMode, info, netlink::Filter, pins};
 
 /// Which hook of an interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -36,8 +38,10 @@ pub struct Hook {
     pub ns: NetNs,
     /// The interface in it.
     pub place: Place,
-    /// Its name, for messages.
+    /// What it is called now.
     pub iface: String,
+    /// What a user calls the namespace.
+    pub netns: Option<PathBuf>,
     /// Which hook.
     pub side: Side,
     /// Where dispatchers of this side are pinned.
@@ -161,7 +165,7 @@ impl Hook {
             None => "this network namespace".to_owned(),
             Some(netns) => format!("network namespace '{}'", netns.display()),
         })?;
-        Self::new(pins, ns, place, net.iface.clone(), side, access)
+        Self::new(pins, ns, place, net, side, access)
     }
 
     /// The hook that a record speaks of; None when its namespace or interface is gone.
@@ -172,19 +176,24 @@ impl Hook {
         side: Side,
         access: Access,
     ) -> Result<Option<Self>> {
-        match NetNs::find(&place, net.netns.as_deref())? {
-            Some(ns) if ns.has_interface(place.ifindex)? => {
-                Self::new(pins, ns, place, net.iface.clone(), side, access).map(Some)
-            }
-            _ => Ok(None),
-        }
+        let Some(ns) = NetNs::find(&place, net.netns.as_deref())? else {
+            return Ok(None);
+        };
+        let Some(iface) = ns.interface_name(place.ifindex)? else {
+            return Ok(None);
+        };
+        let net = NetAttach {
+            iface,
+            ..net.clone()
+        };
+        Self::new(pins, ns, place, &net, side, access).map(Some)
     }
 
     fn new(
         pins: &PinTree,
         ns: NetNs,
         place: Place,
-        iface: String,
+        net: &NetAttach,
         side: Side,
         access: Access,
     ) -> Result<Self> {
@@ -197,7 +206,8 @@ impl Hook {
         Ok(Self {
             ns,
             place,
-            iface,
+            iface: net.iface.clone(),
+            netns: net.netns.clone(),
             side,
             root,
             link_pin,
@@ -208,10 +218,46 @@ impl Hook {
 
     /// What the hook runs now.
     pub fn live(&self) -> Result<Live> {
-        self.ns.run(|| match self.side {
-            Side::Xdp => xdp::live(self),
-            Side::Tc(direction) => tc::live(self, direction),
-        })?
+        match self.running()? {
+            Some((running, hold, config)) => self.held(running, hold, config),
+            None => Ok(Live::Empty),
+        }
+    }
+
+    /// The program that runs there itself, by what it is held, and its configuration where it is a
+    /// dispatcher.
+    fn running(&self) -> Result<Option<(KernelProgram, Hold, Option<Config>)>> {
+        let (held, name) = self.ns.run(|| match self.side {
+            Side::Xdp => (xdp::running(self), xdp::DISPATCHER),
+            Side::Tc(direction) => (tc::running(self, direction), tc::DISPATCHER),
+        })?;
+        let Some((program, hold)) = held? else {
+            return Ok(None);
+        };
+        let Some(running) = info::program(program)? else {
+            return Ok(None);
+        };
+        let config = dispatcher::read_config(&running, name)?;
+        Ok(Some((running, hold, config)))
+    }
+
+    /// Takes a dispatcher off the hook that has lost the pins of all its members, and with them the
+    /// members, if they had just these priorities: then they were ours. Answers whether it did.
+    pub fn remove_shell(&self, priorities: &[u32]) -> Result<bool> {
+        let Some((running, hold, Some(config))) = self.running()? else {
+            return Ok(false);
+        };
+        let had = config.members.iter().map(|member| member.priority);
+        if !had.eq(priorities.iter().copied()) {
+            return Ok(false);
+        }
+        let shell = Live::Single {
+            program: running.state.id,
+            fd: running.fd,
+            hold,
+        };
+        self.swap(&shell, None, None)?;
+        Ok(true)
     }
 
     /// The format of a new dispatcher for this hook: what runs there now keeps its own.
@@ -255,6 +301,15 @@ impl Hook {
         self.ns.run(|| tc::remove_clsact(self))?
     }
 
+    /// Removes what still holds a program of ours, or the chain that it was in, after its pins have
+    /// gone.
+    pub fn remove_stray(&self, program: ProgramId) -> Result<()> {
+        match self.side {
+            Side::Xdp => Ok(()),
+            Side::Tc(direction) => self.ns.run(|| tc::remove_stray(self, direction, program))?,
+        }
+    }
+
     /// Folder of the pins of a dispatcher on this hook.
     pub fn folder(&self, dispatcher: ProgramId) -> PathBuf {
         folder(&self.root, self.side, self.place.ifindex, dispatcher)
@@ -272,12 +327,10 @@ impl Hook {
         }
     }
 
-    /// What the program that runs on the hook is: a dispatcher of this name, or one by itself.
-    fn held(&self, program: ProgramId, hold: Hold, name: &str) -> Result<Live> {
-        let Some(running) = info::program(program)? else {
-            return Ok(Live::Empty);
-        };
-        match dispatcher::read_config(&running, name)? {
+    /// What the program that runs on the hook is: a dispatcher, or one by itself.
+    fn held(&self, running: KernelProgram, hold: Hold, config: Option<Config>) -> Result<Live> {
+        let program = running.state.id;
+        match config {
             None => Ok(Live::Single {
                 program,
                 fd: running.fd,
@@ -294,7 +347,7 @@ impl Hook {
     }
 
     fn members(&self, dispatcher: ProgramId, config: &Config) -> Result<Chain<ProgramId>> {
-        let folder = self.folder(dispatcher);
+        let folder = self.pinned_folder(dispatcher);
         let mut members = Vec::new();
         for (position, member) in config.members.iter().enumerate() {
             if let Some(program) = dispatcher::member(&folder, position)? {
@@ -330,33 +383,32 @@ pub fn dismantle(pins: &PinTree, side: Side, place: Place, dispatcher: ProgramId
     ))
 }
 
-/// Takes away what is left of a chain that a program is no longer part of: every dispatcher
-/// folder in which it is pinned, and the TCX link where the hook is `idle` or gone.
+/// Takes away what is left of chains that a program is no longer part of: every dispatcher folder in
+/// which it is pinned, but that of the dispatcher that is `running`.
 ///
 /// libxdp leaves such folders behind when somebody else takes its dispatcher off the interface.
 pub fn sweep(
     pins: &PinTree,
     side: Side,
-    place: Place,
     program: ProgramId,
-    idle: bool,
+    running: Option<ProgramId>,
 ) -> Result<()> {
-    let root = chain_root(pins, side);
-    let prefix = match side {
-        Side::Xdp => format!("dispatch-{}-", place.ifindex),
-        Side::Tc(_) => "dispatch-".to_owned(),
-    };
-    for entry in std::fs::read_dir(&root).into_iter().flatten().flatten() {
-        let ours = entry.file_name().to_string_lossy().starts_with(&prefix);
-        if ours && holds(&entry.path(), program)? {
+    for entry in std::fs::read_dir(chain_root(pins, side))
+        .into_iter()
+        .flatten()
+        .flatten()
+    {
+        let dispatcher = dispatcher_of(&entry.file_name());
+        if dispatcher.is_some() && dispatcher != running && holds(&entry.path(), program)? {
             PinTree::unpin_folder(&entry.path())?;
         }
     }
-    if idle {
-        PinTree::unpin(&link_pin(pins, place, side))
-    } else {
-        Ok(())
-    }
+    Ok(())
+}
+
+/// Removes the pin of the TCX link of a hook that is idle or gone.
+pub fn forget_link(pins: &PinTree, side: Side, place: Place) -> Result<()> {
+    PinTree::unpin(&link_pin(pins, place, side))
 }
 
 fn holds(folder: &Path, program: ProgramId) -> Result<bool> {
@@ -366,6 +418,13 @@ fn holds(folder: &Path, program: ProgramId) -> Result<bool> {
         }
     }
     Ok(false)
+}
+
+/// The dispatcher whose pins a folder of this name holds.
+fn dispatcher_of(folder: &OsStr) -> Option<ProgramId> {
+    let name = folder.to_str()?.strip_prefix("dispatch-")?;
+    let (_, id) = name.rsplit_once('-').unwrap_or(("", name));
+    id.parse().ok()
 }
 
 fn chain_root(pins: &PinTree, side: Side) -> PathBuf {

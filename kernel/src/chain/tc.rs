@@ -6,15 +6,13 @@ use model::{Direction, ProgramId};
 
 use super::{Hold, Hook, Live};
 use crate::{
-    Error, PinTree, Result, fault,
+    Error, PinTree, Result, fault, info,
     netlink::{self, Filter, Qdisc, errno},
     sys::bpf::{self, Anchor, Target},
     tcx::{attach_type, detach_tcx},
 };
 
-const DISPATCHER: &str = "tc_dispatcher";
-/// What `tc filter show` calls our filter.
-const FILTER_NAME: &str = "bpfman";
+pub(super) const DISPATCHER: &str = "tc_dispatcher";
 
 pub(super) fn has_tcx(ifindex: u32, direction: Direction) -> bool {
     bpf::tcx_query(ifindex, attach_type(direction)).is_ok()
@@ -31,23 +29,17 @@ pub(super) fn lacks_clsact(hook: &Hook, direction: Direction) -> Result<bool> {
         .map_err(query)
 }
 
-pub(super) fn live(hook: &Hook, direction: Direction) -> Result<Live> {
+/// The program that runs there itself, and by what it is held.
+pub(super) fn running(hook: &Hook, direction: Direction) -> Result<Option<(ProgramId, Hold)>> {
     if let Some(link) = PinTree::open(&hook.link_pin)? {
         let query = Error::query(format!("ask about the TCX link of '{}'", hook.iface));
         let link = bpf::link_info(link.as_fd()).map_err(query)?;
         // 0: somebody detached it, or the interface went away and another has its index.
-        if bpf::tcx_ifindex(&link) == hook.place.ifindex {
-            return hook.held(ProgramId(link.prog_id), Hold::TcxLink, DISPATCHER);
-        }
-        return Ok(Live::Empty);
+        let runs = bpf::tcx_ifindex(&link) == hook.place.ifindex;
+        return Ok(runs.then_some((ProgramId(link.prog_id), Hold::TcxLink)));
     }
-    match our_filter(hook, direction)? {
-        Some(filter) => {
-            let program = ProgramId(filter.program);
-            hook.held(program, Hold::Filter(filter), DISPATCHER)
-        }
-        None => Ok(Live::Empty),
-    }
+    let filter = our_filter(hook, direction)?;
+    Ok(filter.map(|filter| (ProgramId(filter.program), Hold::Filter(filter))))
 }
 
 /// A filter is ours when its program is pinned in our tree: as a dispatcher or by itself.
@@ -59,6 +51,32 @@ fn our_filter(hook: &Hook, direction: Direction) -> Result<Option<Filter>> {
         let id = ProgramId(filter.program);
         filter.program != 0 && (hook.folder(id).exists() || hook.pins.program(id).exists())
     }))
+}
+
+/// Removes the filter of a program of ours, or of the chain that it was in, whose pins somebody has
+/// taken away: the kernel keeps a filter without any.
+pub(super) fn remove_stray(hook: &Hook, direction: Direction, program: ProgramId) -> Result<()> {
+    let ifindex = hook.place.ifindex;
+    let query = || Error::query(format!("list the filters of '{}'", hook.iface));
+    for filter in netlink::filters(ifindex, direction).map_err(query())? {
+        let id = ProgramId(filter.program);
+        let was_ours = || -> Result<bool> {
+            let dispatches = info::glance(id)?.is_some_and(|running| running.name == DISPATCHER);
+            Ok(id == program || dispatches && !hook.folder(id).exists())
+        };
+        if filter.named && was_ours()? {
+            log::warn!(
+                "the pins behind the filter on {} were removed: it goes as well",
+                hook.describe()
+            );
+            let fail = |source| Error::Swap {
+                on: hook.describe(),
+                source,
+            };
+            netlink::delete_filter(ifindex, direction, filter).map_err(fail)?;
+        }
+    }
+    Ok(())
 }
 
 pub(super) fn swap(
@@ -83,7 +101,7 @@ pub(super) fn swap(
         }
         (Some((_, Hold::TcxLink)), None) => detach_tcx(&hook.link_pin).map(|()| false),
         (Some((_, Hold::Filter(filter))), Some(new)) => {
-            netlink::replace_filter(ifindex, direction, filter, new, FILTER_NAME).map_err(fail)?;
+            netlink::replace_filter(ifindex, direction, filter, new).map_err(fail)?;
             Ok(false)
         }
         (Some((_, Hold::Filter(filter))), None) => {
@@ -141,7 +159,7 @@ fn add_filter(hook: &Hook, direction: Direction, new: BorrowedFd<'_>) -> Result<
             direction,
         });
     }
-    netlink::add_filter(ifindex, direction, new, FILTER_NAME).map_err(fail)
+    netlink::add_filter(ifindex, direction, new).map_err(fail)
 }
 
 pub(super) fn remove_clsact(hook: &Hook) -> Result<()> {

@@ -3,7 +3,7 @@
 use std::{
     fs::File,
     process::{Child, Stdio},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use nix::fcntl::{Flock, FlockArg};
@@ -184,15 +184,10 @@ fn reads_do_not_wait_for_a_writer() {
         .open(sandbox.runtime_dir().join("lock"))
         .unwrap();
     let lock = Flock::lock(lock, FlockArg::LockExclusive).unwrap();
-    let start = Instant::now();
+    // Who waited would wait for this thread.
     assert_eq!(sandbox.ids(), [id]);
     assert_eq!(sandbox.get(id).bpfman("Name"), "xdp_verdict");
     assert!(sandbox.list(&["--all"]).iter().any(|line| line.id == id));
-    assert!(
-        start.elapsed() < Duration::from_secs(2),
-        "{:?}",
-        start.elapsed()
-    );
     // A writer does wait.
     let child = sandbox
         .command(["unload", &id.to_string()])

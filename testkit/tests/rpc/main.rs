@@ -9,8 +9,8 @@
 mod calls;
 mod client;
 mod errors;
-mod kubernetes;
 mod kills;
+mod kubernetes;
 mod life;
 mod limits;
 mod python;
