@@ -6,7 +6,7 @@ use std::{
 };
 
 use kernel::{
-    Access, Config, Dispatcher, Feature, Hook, Live, Loaded, Role, Side, dismantle, fault,
+    Access, Config, Dispatcher, Feature, Hook, Live, Loaded, Role, Side, Swapped, dismantle,
     missing_feature, slot,
 };
 use model::{Attach, Chain, Direction, Member, NetAttach, Place, ProgramId, Record};
@@ -18,6 +18,7 @@ use crate::{
     pending::Pending,
     session::Session,
     undo::Undo,
+    unload,
 };
 
 /// What is still to be done once a change is committed.
@@ -39,14 +40,16 @@ impl Retire {
         let retired = self.old.map_or(Ok(()), |old| {
             dismantle(&session.pins, hook.side, hook.place, old).map_err(Error::from)
         });
-        let point = fault::point("chain.retired").map_err(kernel::Error::Fault);
-        let result = retired.and(point.map_err(Error::from)).and_then(|()| {
-            if self.keep_note {
-                Ok(())
-            } else {
-                session.root.clear_pending()
-            }
-        });
+        let point = |name| fault::point(name).map_err(|error| kernel::Error::Fault(error).into());
+        let result = retired
+            .and_then(|()| point("chain.retired"))
+            .and_then(|()| {
+                if self.keep_note {
+                    return Ok(());
+                }
+                session.root.clear_pending()?;
+                point("chain.note-cleared")
+            });
         if let Err(error) = result {
             log::warn!(
                 "cannot take the old chain of {} apart: {error}",
@@ -264,8 +267,9 @@ impl Change<'_> {
             }
             None => programs.first().map(AsFd::as_fd),
         };
-        let made_clsact = self.hook.swap(self.old, new, mode)?;
-        self.push_swap_back(mode, made_clsact, undo)?;
+        let swapped = self.hook.swap(self.old, new, mode)?;
+        let made_clsact = swapped.made_clsact;
+        self.push_swap_back(swapped, undo)?;
         fault::point("chain.swapped").map_err(kernel::Error::Fault)?;
         Ok(made_clsact)
     }
@@ -305,30 +309,18 @@ impl Change<'_> {
             dismantle(&pins, hook.side, hook.place, id)
         });
         let programs: Vec<BorrowedFd<'_>> = programs.iter().map(AsFd::as_fd).collect();
-        dispatcher.assemble(&self.hook.folder(id), &programs)?;
-        fault::point("chain.assembled").map_err(kernel::Error::Fault)?;
-        Ok(())
+        Ok(dispatcher.assemble(&self.hook.folder(id), &programs)?)
     }
 
-    fn push_swap_back(
-        &self,
-        mode: Option<kernel::XdpMode>,
-        made_clsact: bool,
-        undo: &mut Undo<'static>,
-    ) -> Result<()> {
-        let old = self.old.held_fd().map(|fd| fd.try_clone_to_owned());
+    fn push_swap_back(&self, swapped: Swapped, undo: &mut Undo<'static>) -> Result<()> {
+        let old = self.old.held();
+        let old = old.map(|(fd, hold)| Ok((fd.try_clone_to_owned()?, hold)));
         let old = old
             .transpose()
             .map_err(Error::file("keep", "the old chain"))?;
         let hook = Rc::clone(self.hook);
         undo.push("put the old chain back", move || {
-            let now = hook.live()?;
-            hook.swap(&now, old.as_ref().map(AsFd::as_fd), mode)?;
-            if made_clsact {
-                hook.remove_clsact()
-            } else {
-                Ok(())
-            }
+            hook.swap_back(old, swapped)
         });
         Ok(())
     }
@@ -439,10 +431,14 @@ pub(crate) fn remove(session: &mut Session, record: &Record, side: Side) -> Resu
     if let Some(retire) = retire {
         retire.run(session);
     }
-    if let Some(place) = record.place.filter(|place| session.clsact_is_idle(*place)) {
-        remove_clsact(session, place)?;
+    // Committed: what fails from here on goes with the next command.
+    if let Some(place) = record.place.filter(|place| session.clsact_is_idle(*place))
+        && let Err(error) = remove_clsact(session, place)
+    {
+        log::warn!("a clsact qdisc of ours stays: {error}");
     }
-    Ok(session.unpin(record)?)
+    unload::take_away(session, record);
+    Ok(())
 }
 
 /// Removes a clsact qdisc that we made, unless somebody else uses it by now.
@@ -456,5 +452,6 @@ pub(crate) fn remove_clsact(session: &mut Session, place: Place) -> Result<()> {
     if let Some(hook) = Hook::find(&session.pins, &net, place, side, Access::Read)? {
         hook.remove_clsact()?;
     }
+    fault::point("chain.clsact-removed").map_err(kernel::Error::Fault)?;
     session.commit(|state| _ = state.clsact.remove(&place))
 }

@@ -1,7 +1,7 @@
 //! From request to running program.
 
 use bytecode::image::Progress;
-use kernel::{Access, Hook, Loaded, Order, PinTree, Role, Side, fault};
+use kernel::{Access, Hook, Loaded, Order, PinTree, Role, Side};
 use model::{Attach, Place, ProgramId, ProgramView, Record};
 
 use crate::{
@@ -13,7 +13,7 @@ use crate::{
     plan::{Plan, Shared},
     session::Session,
     undo::Undo,
-    view,
+    unload, view,
 };
 
 /// A program that is attached, but not committed yet.
@@ -85,11 +85,8 @@ pub(crate) fn put(
     if let Some(retire) = attached.retire {
         retire.run(session);
     }
-    // What cannot be taken away now goes with the next command.
-    if let Some(leaving) = leaving
-        && let Err(error) = session.unpin(leaving)
-    {
-        log::warn!("cannot take program {} away: {error}", leaving.id);
+    if let Some(leaving) = leaving {
+        unload::take_away(session, leaving);
     }
     view::get(&session.state, &session.pins, attached.id)
 }
@@ -181,11 +178,11 @@ pub(crate) fn name(
     PinTree::pin(&loaded.fd, &pin)?;
     undo.push("unpin the program", move || PinTree::unpin(&pin));
     fault::point("load.program-pinned").map_err(kernel::Error::Fault)?;
-    let folder = session.pins.make_maps(owner.unwrap_or(loaded.id))?;
     if owner.is_none() {
-        let folder = folder.clone();
+        let folder = session.pins.maps(loaded.id);
         undo.push("unpin the maps", move || PinTree::unpin_folder(&folder));
     }
+    let folder = session.pins.make_maps(owner.unwrap_or(loaded.id))?;
     for map in loaded
         .maps
         .iter()
@@ -199,8 +196,8 @@ pub(crate) fn name(
         }
         PinTree::pin(&map.fd, &pin)?;
         undo.push("unpin a map", move || PinTree::unpin(&pin));
+        fault::point("load.map-pinned").map_err(kernel::Error::Fault)?;
     }
-    fault::point("load.maps-pinned").map_err(kernel::Error::Fault)?;
     Ok(())
 }
 

@@ -193,6 +193,7 @@ fn drop_records(session: &mut Session, gone: &BTreeSet<ProgramId>) -> Result<()>
         session.unpin(&record)?;
         session.state.programs.remove(id);
         session.dropped.insert(*id, record);
+        fault::point("recover.record-dropped").map_err(kernel::Error::Fault)?;
     }
     session.root.write(&session.state)?;
     // Both documents know, or both do not know, whatever the note speaks of.
@@ -241,12 +242,14 @@ fn remove_orphans(session: &Session) -> Result<()> {
     for id in session.pins.links()? {
         if !state.programs.contains_key(&id) {
             PinTree::unpin(&session.pins.link(id))?;
+            fault::point("recover.link-removed").map_err(kernel::Error::Fault)?;
         }
     }
     for id in session.pins.programs()? {
         if !state.programs.contains_key(&id) {
             log::info!("program {id} was left by a command that was killed: removed");
             PinTree::unpin(&session.pins.program(id))?;
+            fault::point("recover.program-removed").map_err(kernel::Error::Fault)?;
         }
     }
     for owner in session.pins.map_folders()? {

@@ -8,7 +8,6 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use kernel::fault;
 use model::{Place, ProgramId, Record};
 use serde::{Deserialize, Serialize};
 
@@ -110,6 +109,14 @@ impl Root {
         self.0.join("pending.json")
     }
 
+    fn document_draft(&self) -> PathBuf {
+        self.0.join("state.json.new")
+    }
+
+    fn pending_draft(&self) -> PathBuf {
+        self.0.join("pending.json.new")
+    }
+
     /// Makes the root, for the owner only.
     pub(crate) fn create(&self) -> Result<()> {
         if self.0.is_dir() {
@@ -119,7 +126,8 @@ impl Root {
             .recursive(true)
             .mode(0o700)
             .create(&self.0);
-        made.map_err(Error::file("create", &self.0))
+        made.map_err(Error::file("create", &self.0))?;
+        fault::point("state.root-made").map_err(Error::file("create", &self.0))
     }
 
     /// Waits until no other command writes, and keeps the others waiting until it is dropped.
@@ -170,7 +178,7 @@ impl Root {
     /// Puts a new document in the place of the old one: this is what commits a change.
     pub(crate) fn write(&self, state: &State) -> Result<()> {
         let bytes = serde_json::to_vec(state).map_err(|source| Error::Encode { source })?;
-        let temporary = self.0.join("state.json.new");
+        let temporary = self.document_draft();
         self.replace(&temporary, &bytes).inspect_err(|_| {
             // The next one overwrites it anyway.
             let _ = fs::remove_file(&temporary);
@@ -180,15 +188,18 @@ impl Root {
     fn replace(&self, temporary: &Path, bytes: &[u8]) -> Result<()> {
         let (document, previous) = (self.document(), self.previous());
         write_synced(temporary, bytes).map_err(Error::file("write", temporary))?;
-        fault::point("state.written").map_err(|error| Error::from(kernel::Error::Fault(error)))?;
+        let point = |name| fault::point(name).map_err(Error::file("replace", &document));
+        point("state.written")?;
         // The old document keeps its name until the very last step.
         remove(&previous)?;
+        point("state.previous-removed")?;
         match fs::hard_link(&document, &previous) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
                 return Err(Error::file("link", &previous)(error));
             }
             _ => {}
         }
+        point("state.previous-linked")?;
         fs::rename(temporary, &document).map_err(Error::file("replace", &document))
     }
 
@@ -213,10 +224,20 @@ impl Root {
 
     /// Notes what is about to change. It need not outlive the kernel, so it is not synced.
     pub(crate) fn write_pending(&self, pending: &Pending) -> Result<()> {
-        let (path, temporary) = (self.pending(), self.0.join("pending.json.new"));
+        let (path, temporary) = (self.pending(), self.pending_draft());
         let bytes = serde_json::to_vec(pending).map_err(|source| Error::Encode { source })?;
-        fs::write(&temporary, bytes).map_err(Error::file("write", &temporary))?;
-        fs::rename(&temporary, &path).map_err(Error::file("replace", &path))
+        let written =
+            fs::write(&temporary, bytes).and_then(|()| fault::point("chain.note-written"));
+        let written = written.map_err(Error::file("write", &temporary));
+        written
+            .and_then(|()| fs::rename(&temporary, &path).map_err(Error::file("replace", &path)))
+            .inspect_err(|_| _ = fs::remove_file(&temporary))
+    }
+
+    /// Takes away what a killed command had begun to write.
+    pub(crate) fn clear_drafts(&self) -> Result<()> {
+        remove(&self.document_draft())?;
+        remove(&self.pending_draft())
     }
 
     /// Nothing is half-done any more.

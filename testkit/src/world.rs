@@ -85,6 +85,11 @@ impl World {
         lines
     }
 
+    /// A line for each thing.
+    pub fn lines(&self) -> impl Iterator<Item = String> {
+        self.0.iter().map(|(name, what)| format!("{name}: {what}"))
+    }
+
     /// Fails with the differences to what is there now. The kernel frees programs and maps some
     /// time after their last user is gone, so a difference counts only when it stays.
     #[track_caller]

@@ -176,14 +176,19 @@ pub(crate) fn add_filter(
         handle: 1,
         priority,
     };
-    put(
-        ifindex,
-        direction,
-        filter,
-        program,
-        name,
-        NLM_F_CREATE | NLM_F_EXCL,
-    )
+    add_filter_as(ifindex, direction, filter, program, name)
+}
+
+/// Adds a filter of this priority and handle.
+pub(crate) fn add_filter_as(
+    ifindex: u32,
+    direction: Direction,
+    filter: Filter,
+    program: BorrowedFd<'_>,
+    name: &str,
+) -> io::Result<()> {
+    let flags = NLM_F_CREATE | NLM_F_EXCL;
+    put(ifindex, direction, filter, program, name, flags)
 }
 
 /// Puts another program behind a filter in one step.

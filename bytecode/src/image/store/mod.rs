@@ -353,7 +353,10 @@ impl Writer<'_> {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => {
                     return Err(files::error("remove", &path)(error));
                 }
-                _ => {}
+                Err(_) => {}
+                Ok(()) => {
+                    fault::point("store.name-hidden").map_err(files::error("remove", &path))?
+                }
             }
         }
         Ok(())

@@ -132,7 +132,7 @@ impl Store {
         }
         let paths = gone.iter().map(|(path, _)| path);
         for path in paths.chain(image.iter().map(|(path, _)| path)) {
-            fs::remove_file(path).map_err(files::error("remove", path))?;
+            remove(path, "store.document-removed")?;
         }
         self.sweep()
     }
@@ -159,7 +159,7 @@ impl Store {
                 .map(|name| self.ref_path(name))
                 .chain([self.entry_path(image.entry.digest)])
             {
-                fs::remove_file(&path).map_err(files::error("remove", &path))?;
+                remove(&path, "store.document-removed")?;
             }
         }
         // Documents that cannot be read mean nothing to anybody.
@@ -167,7 +167,7 @@ impl Store {
             for path in paths(&self.root.join(folder))? {
                 let damaged = Self::document::<serde_json::Value>(&path);
                 if matches!(damaged, Err(ImageError::Damaged { .. })) {
-                    fs::remove_file(&path).map_err(files::error("remove", &path))?;
+                    remove(&path, "store.document-removed")?;
                 }
             }
         }
@@ -187,12 +187,18 @@ impl Store {
             let name = path.file_name().unwrap_or_default().to_string_lossy();
             if !needed.contains(&*name) {
                 let size = fs::symlink_metadata(&path).map_or(0, |metadata| metadata.len());
-                fs::remove_file(&path).map_err(files::error("remove", &path))?;
+                remove(&path, "store.blob-removed")?;
                 freed += size;
             }
         }
         Ok(freed)
     }
+}
+
+fn remove(path: &Path, point: &'static str) -> Result<(), ImageError> {
+    fs::remove_file(path)
+        .and_then(|()| fault::point(point))
+        .map_err(files::error("remove", path))
 }
 
 fn paths(folder: &Path) -> Result<Vec<PathBuf>, ImageError> {

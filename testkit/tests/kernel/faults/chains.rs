@@ -1,0 +1,137 @@
+//! Chains: a program alone on its hook, and first, in the middle and last among others.
+
+use testkit::{
+    Feature, Load, Sandbox,
+    faults::{Group, assert_passed},
+};
+
+use super::matrix::{Operation, Stage, Traffic, inbound, outbound};
+use crate::support::{tc, xdp};
+
+/// A program comes and goes alone.
+fn alone(stage: &mut Stage<'_>, make: &dyn Fn(u32) -> Load) {
+    stage.residents(&[]);
+    stage.put_through(&Operation::Load(make(50)), Some(0));
+    stage.put_through(&Operation::Unload(make(50)), None);
+}
+
+/// A program comes and goes beside two others.
+fn beside(stage: &mut Stage<'_>, make: &dyn Fn(u32) -> Load, positions: &[usize]) {
+    stage.residents(&[make(40), make(60)]);
+    for position in positions {
+        let load = make([30, 50, 70][*position]);
+        stage.put_through(&Operation::Load(load.clone()), Some(*position));
+        stage.put_through(&Operation::Unload(load), None);
+    }
+}
+
+fn prove(
+    sandbox: &Sandbox,
+    traffic: &Traffic<'_>,
+    make: &dyn Fn(u32) -> Load,
+    positions: &[usize],
+    groups: &[Group],
+) {
+    let mut stage = Stage::new(sandbox, traffic);
+    if positions.is_empty() {
+        alone(&mut stage, make);
+    } else {
+        beside(&mut stage, make, positions);
+    }
+    for group in groups {
+        assert_passed(*group, &stage.passed);
+    }
+}
+
+/// The points that a chain passes only where it begins and ends.
+fn tc_groups() -> Vec<Group> {
+    let hold = if Feature::Tcx.is_present() {
+        Group::TcxChains
+    } else {
+        Group::Filters
+    };
+    if Feature::Ext.is_present() {
+        vec![hold]
+    } else {
+        Vec::new()
+    }
+}
+
+macro_rules! hook {
+    ($module:ident, $traffic:ident, $make:expr, $groups:expr) => {
+        mod $module {
+            use super::*;
+
+            #[test]
+            fn alone_on_its_hook() {
+                let sandbox = Sandbox::new();
+                let veth = sandbox.veth();
+                let make = |priority| $make(&veth.name, priority);
+                prove(&sandbox, &$traffic(&veth), &make, &[], &$groups);
+            }
+
+            #[test]
+            fn first_in_a_chain() {
+                among_others(&[0]);
+            }
+
+            #[test]
+            fn in_the_middle_of_a_chain() {
+                among_others(&[1]);
+            }
+
+            #[test]
+            fn last_in_a_chain() {
+                among_others(&[2]);
+            }
+
+            fn among_others(positions: &[usize]) {
+                let Some(sandbox) = Sandbox::requiring(&[Feature::Ext]) else {
+                    return;
+                };
+                let veth = sandbox.veth();
+                let make = |priority| $make(&veth.name, priority);
+                let groups = [Group::Chains];
+                prove(&sandbox, &$traffic(&veth), &make, positions, &groups);
+            }
+        }
+    };
+}
+
+hook!(
+    an_xdp_program,
+    inbound,
+    |iface: &str, priority| xdp("pass").xdp(iface).priority(priority),
+    []
+);
+hook!(
+    a_tc_program_at_ingress,
+    inbound,
+    |iface: &str, priority| tc("ok").tc("ingress", iface).priority(priority),
+    tc_groups()
+);
+hook!(
+    a_tc_program_at_egress,
+    outbound,
+    |iface: &str, priority| tc("ok").tc("egress", iface).priority(priority),
+    tc_groups()
+);
+
+/// A program that uses the maps of another one, and one whose maps another one uses.
+#[test]
+fn shared_maps() {
+    let Some(sandbox) = Sandbox::requiring(&[Feature::Ext]) else {
+        return;
+    };
+    let veth = sandbox.veth();
+    let traffic = inbound(&veth);
+    let mut stage = Stage::new(&sandbox, &traffic);
+    stage.shared = true;
+    let load = |priority| xdp("pass").xdp(&veth.name).priority(priority);
+    stage.residents(&[load(40)]);
+    let user = load(50).map_owner(stage.residents[0]);
+    stage.put_through(&Operation::Load(user.clone()), Some(1));
+    stage.put_through(&Operation::Unload(user), None);
+    // The owner goes, the maps stay with their user.
+    stage.put_through(&Operation::Orphan(load(50)), None);
+}
