@@ -61,7 +61,7 @@ pub const POINTS: &[(&str, &[Group])] = &[
     ("store.folder-made", &[Group::Images]),
     ("store.file-named", &[Group::Images]),
     ("store.file-kept", &[Group::Images]),
-    ("store.name-hidden", &[Group::Images]),
+    ("store.names-removed", &[Group::Images]),
     ("store.document-removed", &[Group::Images]),
     ("store.blob-removed", &[Group::Images]),
 ];

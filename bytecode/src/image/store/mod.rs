@@ -353,10 +353,7 @@ impl Writer<'_> {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => {
                     return Err(files::error("remove", &path)(error));
                 }
-                Err(_) => {}
-                Ok(()) => {
-                    fault::point("store.name-hidden").map_err(files::error("remove", &path))?
-                }
+                _ => {}
             }
         }
         Ok(())

@@ -130,11 +130,24 @@ impl Store {
         if gone.is_empty() && image.is_empty() {
             return Err(ImageError::NotListed);
         }
-        let paths = gone.iter().map(|(path, _)| path);
-        for path in paths.chain(image.iter().map(|(path, _)| path)) {
-            remove(path, "store.document-removed")?;
+        for (path, _) in &gone {
+            fs::remove_file(path).map_err(files::error("remove", path))?;
         }
-        self.sweep()
+        let rest = || {
+            fault::point("store.names-removed").map_err(files::error("remove", &self.root))?;
+            for (path, _) in &image {
+                remove(path, "store.document-removed")?;
+            }
+            self.sweep()
+        };
+        // Without its names it is no longer what was asked to go: the rest only takes space.
+        rest().or_else(|error| match gone.as_slice() {
+            [] => Err(error),
+            _ => {
+                log::warn!("{error}: `bpfman image prune` takes the rest away");
+                Ok(0)
+            }
+        })
     }
 
     /// Removes the images that `unused` names among those listed, and what nobody needs any more.

@@ -3,6 +3,7 @@
 use testkit::{
     Feature, Load, Sandbox,
     faults::{Group, assert_passed},
+    tool,
 };
 
 use super::matrix::{Operation, Stage, Traffic, inbound, outbound};
@@ -116,6 +117,58 @@ hook!(
     |iface: &str, priority| tc("ok").tc("egress", iface).priority(priority),
     tc_groups()
 );
+
+/// Taken back, the last program of a hook is where it was among what others attached.
+#[test]
+fn a_failed_unload_keeps_the_place_among_filters_of_others() {
+    let sandbox = Sandbox::new();
+    let veth = sandbox.veth();
+    let id = sandbox.load(&tc("ok").tc("ingress", &veth.name));
+    let tc = |words: &str| {
+        let words = words.replace("DEV", &veth.name);
+        tool("tc", &words.split(' ').collect::<Vec<_>>())
+    };
+    let made = tc("qdisc add dev DEV clsact").status == 0;
+    for pref in [30, 60] {
+        let filter = format!("filter add dev DEV ingress pref {pref} matchall action pass");
+        tc(&filter).ok();
+    }
+    for point in ["chain.swapped", "state.written"] {
+        sandbox.unchanged(|| {
+            let fault = format!("{point}:fail");
+            let words = ["unload".to_owned(), id.to_string()];
+            let output = sandbox.bpfman_env("BPFMAN_FAULT", &fault, words);
+            output.fails(1, &["fault injected"]);
+        });
+    }
+    for pref in [30, 60] {
+        tc(&format!("filter del dev DEV ingress pref {pref}")).ok();
+    }
+    if made {
+        tc("qdisc del dev DEV clsact").ok();
+    }
+}
+
+/// Taken back, an XDP program is on the hook on which it was, whatever the configuration says now.
+#[test]
+fn a_failed_unload_keeps_the_xdp_mode() {
+    let sandbox = Sandbox::new();
+    let veth = sandbox.veth();
+    let mode = |mode| {
+        sandbox.config(&format!(
+            "[interfaces.{}]\nxdp_mode = \"{mode}\"\n",
+            veth.name
+        ))
+    };
+    mode("skb");
+    let id = sandbox.load(&xdp("pass").xdp(&veth.name));
+    mode("drv");
+    sandbox.unchanged(|| {
+        let words = ["unload".to_owned(), id.to_string()];
+        let output = sandbox.bpfman_env("BPFMAN_FAULT", "chain.swapped:fail", words);
+        output.fails(1, &["fault injected"]);
+    });
+}
 
 /// A program that uses the maps of another one, and one whose maps another one uses.
 #[test]
