@@ -275,6 +275,7 @@ impl Change<'_> {
     }
 
     fn note(&self, session: &Session, undo: &mut Undo<'static>) -> Result<()> {
+        let before = session.root.keep_pending()?;
         session.root.write_pending(&Pending {
             boot_id: session.state.boot_id().to_owned(),
             program: self.program,
@@ -287,8 +288,8 @@ impl Change<'_> {
             made_clsact: self.coming && self.hook.lacks_clsact(self.old)?,
         })?;
         let root = session.root.clone();
-        undo.push("clear the note of the change", move || {
-            root.clear_pending()
+        undo.push("put the note before this change back", move || {
+            root.restore_pending(before.as_deref())
                 .map_err(|error| kernel::Error::Fault(std::io::Error::other(error)))
         });
         fault::point("chain.noted").map_err(kernel::Error::Fault)?;

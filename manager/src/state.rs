@@ -224,14 +224,36 @@ impl Root {
 
     /// Notes what is about to change. It need not outlive the kernel, so it is not synced.
     pub(crate) fn write_pending(&self, pending: &Pending) -> Result<()> {
-        let (path, temporary) = (self.pending(), self.pending_draft());
         let bytes = serde_json::to_vec(pending).map_err(|source| Error::Encode { source })?;
+        self.replace_pending(&bytes)
+    }
+
+    fn replace_pending(&self, bytes: &[u8]) -> Result<()> {
+        let (path, temporary) = (self.pending(), self.pending_draft());
         let written =
             fs::write(&temporary, bytes).and_then(|()| fault::point("chain.note-written"));
         let written = written.map_err(Error::file("write", &temporary));
         written
             .and_then(|()| fs::rename(&temporary, &path).map_err(Error::file("replace", &path)))
             .inspect_err(|_| _ = fs::remove_file(&temporary))
+    }
+
+    /// The note as it is, to be put back.
+    pub(crate) fn keep_pending(&self) -> Result<Option<Vec<u8>>> {
+        let path = self.pending();
+        match fs::read(&path) {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(Error::file("read", &path)(error)),
+        }
+    }
+
+    /// Puts the note back that was there before.
+    pub(crate) fn restore_pending(&self, note: Option<&[u8]>) -> Result<()> {
+        match note {
+            Some(bytes) => self.replace_pending(bytes),
+            None => self.clear_pending(),
+        }
     }
 
     /// Takes away what a killed command had begun to write.

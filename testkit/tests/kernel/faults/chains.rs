@@ -6,8 +6,11 @@ use testkit::{
     tool,
 };
 
-use super::matrix::{Operation, Stage, Traffic, inbound, outbound};
+use super::matrix::{Operation, Reach, Stage, Traffic, inbound, outbound};
 use crate::support::{tc, xdp};
+
+/// What an operation does besides is the same wherever in the chain its program is.
+const OF_THE_CHAIN: Reach = Reach::Brief(&["chain."]);
 
 /// A program comes and goes alone.
 fn alone(stage: &mut Stage<'_>, make: &dyn Fn(u32) -> Load) {
@@ -32,11 +35,13 @@ fn prove(
     make: &dyn Fn(u32) -> Load,
     positions: &[usize],
     groups: &[Group],
+    reach: Reach,
 ) {
     let mut stage = Stage::new(sandbox, traffic);
     if positions.is_empty() {
         alone(&mut stage, make);
     } else {
+        stage.reach = reach;
         beside(&mut stage, make, positions);
     }
     for group in groups {
@@ -59,7 +64,7 @@ fn tc_groups() -> Vec<Group> {
 }
 
 macro_rules! hook {
-    ($module:ident, $traffic:ident, $make:expr, $groups:expr) => {
+    ($module:ident, $traffic:ident, $make:expr, $groups:expr, $middle:expr) => {
         mod $module {
             use super::*;
 
@@ -68,32 +73,39 @@ macro_rules! hook {
                 let sandbox = Sandbox::new();
                 let veth = sandbox.veth();
                 let make = |priority| $make(&veth.name, priority);
-                prove(&sandbox, &$traffic(&veth), &make, &[], &$groups);
+                prove(
+                    &sandbox,
+                    &$traffic(&veth),
+                    &make,
+                    &[],
+                    &$groups,
+                    Reach::Full,
+                );
             }
 
             #[test]
             fn first_in_a_chain() {
-                among_others(&[0]);
+                among_others(&[0], OF_THE_CHAIN);
             }
 
             #[test]
             fn in_the_middle_of_a_chain() {
-                among_others(&[1]);
+                among_others(&[1], $middle);
             }
 
             #[test]
             fn last_in_a_chain() {
-                among_others(&[2]);
+                among_others(&[2], OF_THE_CHAIN);
             }
 
-            fn among_others(positions: &[usize]) {
+            fn among_others(positions: &[usize], reach: Reach) {
                 let Some(sandbox) = Sandbox::requiring(&[Feature::Ext]) else {
                     return;
                 };
                 let veth = sandbox.veth();
                 let make = |priority| $make(&veth.name, priority);
                 let groups = [Group::Chains];
-                prove(&sandbox, &$traffic(&veth), &make, positions, &groups);
+                prove(&sandbox, &$traffic(&veth), &make, positions, &groups, reach);
             }
         }
     };
@@ -103,19 +115,22 @@ hook!(
     an_xdp_program,
     inbound,
     |iface: &str, priority| xdp("pass").xdp(iface).priority(priority),
-    []
+    [],
+    Reach::Full
 );
 hook!(
     a_tc_program_at_ingress,
     inbound,
     |iface: &str, priority| tc("ok").tc("ingress", iface).priority(priority),
-    tc_groups()
+    tc_groups(),
+    Reach::Full
 );
 hook!(
     a_tc_program_at_egress,
     outbound,
     |iface: &str, priority| tc("ok").tc("egress", iface).priority(priority),
-    tc_groups()
+    tc_groups(),
+    OF_THE_CHAIN
 );
 
 /// Taken back, the last program of a hook is where it was among what others attached.
@@ -180,6 +195,7 @@ fn shared_maps() {
     let traffic = inbound(&veth);
     let mut stage = Stage::new(&sandbox, &traffic);
     stage.shared = true;
+    stage.reach = Reach::Brief(&["load.", "unload.", "pins."]);
     let load = |priority| xdp("pass").xdp(&veth.name).priority(priority);
     stage.residents(&[load(40)]);
     let user = load(50).map_owner(stage.residents[0]);

@@ -2,7 +2,7 @@
 
 use testkit::{Feature, Sandbox};
 
-use super::matrix::{Operation, Stage, Traffic, inbound};
+use super::matrix::{Operation, Reach, Stage, Traffic, inbound};
 use crate::{
     manifests::{Manifest, NEXT, PASS, tcx_manifest, xdp_manifest},
     support::{tc, xdp},
@@ -33,6 +33,7 @@ fn a_tc_program_is_exchanged() {
     let veth = sandbox.veth();
     let traffic = inbound(&veth);
     let mut stage = Stage::new(&sandbox, &traffic);
+    stage.reach = Reach::Brief(&["chain.", "load."]);
     if Feature::Ext.is_present() {
         stage.residents(&[tc("ok").tc("ingress", &veth.name).priority(50)]);
     }
@@ -54,6 +55,7 @@ fn a_tcx_program_is_exchanged() {
     let veth = sandbox.veth();
     let traffic: &Traffic<'_> = &inbound(&veth);
     let mut stage = Stage::new(&sandbox, traffic);
+    stage.reach = Reach::Brief(&["load.", "unload."]);
     stage.residents(&[tc("unspec").tcx("ingress", &veth.name).priority(50)]);
     exchanged(&mut stage, &|priority| {
         tcx_manifest("x", &veth.name, NEXT, priority)

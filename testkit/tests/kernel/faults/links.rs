@@ -8,12 +8,16 @@ use testkit::{
     object,
 };
 
-use super::matrix::{Operation, Stage, Traffic, inbound, outbound};
+use super::matrix::{Operation, Reach, Stage, Traffic, inbound, outbound};
 use crate::support::{hex, tc};
 
+/// Where the kinds of programs differ.
+const OF_THE_LINK: Reach = Reach::Brief(&["load.", "unload."]);
+
 /// Each comes and goes beside another one of its kind.
-fn come_and_go(sandbox: &Sandbox, traffic: &Traffic<'_>, loads: &[Load]) {
+fn come_and_go(sandbox: &Sandbox, traffic: &Traffic<'_>, loads: &[Load], reach: Reach) {
     let mut stage = Stage::new(sandbox, traffic);
+    stage.reach = reach;
     for load in loads {
         stage.residents(std::slice::from_ref(load));
         stage.put_through(&Operation::Load(load.clone()), None);
@@ -50,7 +54,12 @@ fn tracepoints() {
         return;
     };
     let attach = ["tracepoint", "-t", "syscalls/sys_enter_unlink"];
-    come_and_go(&sandbox, &unlink, &[mine("count_tracepoint", &attach)]);
+    come_and_go(
+        &sandbox,
+        &unlink,
+        &[mine("count_tracepoint", &attach)],
+        Reach::Full,
+    );
 }
 
 #[test]
@@ -62,7 +71,7 @@ fn kprobes_and_kretprobes() {
         mine("count_kprobe", &["kprobe", "-f", "do_unlinkat"]),
         mine("count_kretprobe", &["kprobe", "-f", "do_unlinkat", "-r"]),
     ];
-    come_and_go(&sandbox, &unlink, &loads);
+    come_and_go(&sandbox, &unlink, &loads, OF_THE_LINK);
 }
 
 #[test]
@@ -75,7 +84,7 @@ fn uprobes_and_uretprobes() {
         mine("count_uprobe", &attach),
         mine("count_uretprobe", &attach).attach(&["-r"]),
     ];
-    come_and_go(&sandbox, &getpid, &loads);
+    come_and_go(&sandbox, &getpid, &loads, OF_THE_LINK);
 }
 
 #[test]
@@ -87,7 +96,7 @@ fn fentries_and_fexits() {
         mine("count_fentry", &["fentry", "-f", "do_unlinkat"]),
         mine("count_fexit", &["fexit", "-f", "do_unlinkat"]),
     ];
-    come_and_go(&sandbox, &unlink, &loads);
+    come_and_go(&sandbox, &unlink, &loads, OF_THE_LINK);
 }
 
 #[test]
@@ -97,7 +106,7 @@ fn tcx_programs_at_ingress() {
     };
     let veth = sandbox.veth();
     let load = tc("unspec").tcx("ingress", &veth.name);
-    come_and_go(&sandbox, &inbound(&veth), &[load]);
+    come_and_go(&sandbox, &inbound(&veth), &[load], OF_THE_LINK);
 }
 
 #[test]
@@ -107,5 +116,5 @@ fn tcx_programs_at_egress() {
     };
     let veth = sandbox.veth();
     let load = tc("unspec").tcx("egress", &veth.name);
-    come_and_go(&sandbox, &outbound(&veth), &[load]);
+    come_and_go(&sandbox, &outbound(&veth), &[load], OF_THE_LINK);
 }

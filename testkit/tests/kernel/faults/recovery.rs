@@ -7,7 +7,7 @@ use testkit::{
     object,
 };
 
-use super::matrix::{Operation, Stage, inbound};
+use super::matrix::{Operation, Reach, Stage, inbound};
 use crate::{
     manifests::{PASS, xdp_manifest},
     support::{tc, xdp},
@@ -32,6 +32,7 @@ fn clearing_up() {
     let veth = sandbox.veth();
     let traffic = inbound(&veth);
     let mut stage = Stage::new(&sandbox, &traffic);
+    stage.reach = Reach::Brief(&[""]);
     let ext = Feature::Ext.is_present();
     let chain = |priority| xdp("pass").xdp(&veth.name).priority(priority);
     if ext {
