@@ -96,6 +96,9 @@ pub(super) struct Stage<'a> {
 
 impl<'a> Stage<'a> {
     pub(super) fn new(sandbox: &'a Sandbox, traffic: &'a Traffic<'a>) -> Self {
+        // What the first command makes for all that follow, `Operation::First` proves.
+        sandbox.bpfman(unload(NOBODY));
+        fs::create_dir_all("/sys/fs/bpf/xdp").unwrap();
         Self {
             sandbox,
             traffic,
