@@ -2,19 +2,14 @@
 //!
 //! A point stands behind each step that changes something outside of the process. Without the
 //! feature `inject` it is nothing. With it, `BPFMAN_FAULT=<point>[#<turn>]:<what>` names one
-//! point, and the how manyth time that the process comes to it (the first, where none is named);
+//! point, and which time that the process comes to it (the first, where none is said);
 //! `what` is `fail`, `abort` (as kill -9 would) or `stop` (SIGSTOP to itself, the test goes on with
 //! SIGCONT). `BPFMAN_FAULT_TRACE=<file>` adds the name of each point to a file, a line each, in the
 //! order in which they were passed.
 
 /// A step of an operation that has just been done. Answers an error when a test asks for one.
 #[cfg(not(feature = "inject"))]
-#[inline(always)]
-#[expect(
-    clippy::inline_always,
-    clippy::unnecessary_wraps,
-    reason = "nothing of a point may be left in what ships"
-)]
+#[inline]
 pub fn point(_name: &'static str) -> std::io::Result<()> {
     Ok(())
 }

@@ -57,7 +57,7 @@ impl Stage<'_> {
                 }
                 // By names it is the one or the other; an image without a name takes space only.
                 let is_one = [&before, &after].map(|one| names(one) == names(&now));
-                let is_part = self.is_many() && now.is_subset(&before);
+                let is_part = self.is_many() && names(&now).is_subset(&before);
                 assert!(is_part || is_one.contains(&true), "{fault}: {now:?}");
                 self.whole(&now);
                 self.again(&before, &now);
