@@ -6,11 +6,12 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
+    net::UdpSocket,
     path::{Path, PathBuf},
     time::Instant,
 };
 
-use testkit::{Lane, Load, Output, Sandbox, Veth, World, maps, wait_until};
+use testkit::{Lane, Load, Output, Sandbox, Veth, World, maps, receive, send, wait_until};
 
 use crate::{
     manifests::{Manifest, write},
@@ -21,11 +22,29 @@ use crate::{
 pub(super) type Traffic<'a> = dyn Fn(u32) -> u32 + 'a;
 
 pub(super) fn inbound(veth: &Veth) -> impl Fn(u32) -> u32 + '_ {
-    |packets| veth.ingress(packets)
+    |packets| {
+        let (near, far) = veth.sockets();
+        arrived(far, near, packets)
+    }
 }
 
 pub(super) fn outbound(veth: &Veth) -> impl Fn(u32) -> u32 + '_ {
-    |packets| veth.egress(packets)
+    |packets| {
+        let (near, far) = veth.sockets();
+        arrived(near, far, packets)
+    }
+}
+
+/// Sends packets that should all arrive, however slow the machine is.
+fn arrived(from: &UdpSocket, to: &UdpSocket, packets: u32) -> u32 {
+    let address = to.local_addr().unwrap();
+    (0..packets).for_each(|number| send(from, address, number));
+    let mut arrived = 0;
+    wait_until(10, || {
+        arrived += u32::from(receive(to).is_some());
+        arrived == packets
+    });
+    arrived
 }
 
 /// An operation that must be whole or nothing.
