@@ -391,9 +391,16 @@ impl<'o> Row<'_, '_, 'o> {
         {
             let newest = *listed.iter().max().unwrap();
             assert_eq!(positions(sandbox, &[newest]), [position]);
-            let before = count(newest);
+            // Where maps are shared, the counter is the resident's.
+            let counter = if self.stage.shared {
+                self.stage.residents[0]
+            } else {
+                newest
+            };
+            let before = count(counter);
             self.flows();
-            assert_eq!(count(newest) - before, 3);
+            let each = if self.stage.shared { 6 } else { 3 };
+            assert_eq!(count(counter) - before, each);
         }
         alike(self.after.as_ref().unwrap(), "without a fault");
         self.settle(&listed);
