@@ -51,7 +51,7 @@ fn finish_pending(session: &mut Session) -> Result<()> {
     if let Some(hook) = Hook::find(&session.pins, net, pending.place, side, Access::Write)? {
         let hook = Rc::new(hook);
         if !session.state.programs.contains_key(&pending.program) {
-            if pending.leaving.is_some() && hook.live()?.dispatcher() != pending.old {
+            if hook.live()?.dispatcher() != pending.old {
                 // The next note will not know it any more.
                 pending.old.map_or(Ok(()), apart)?;
             }
