@@ -6,7 +6,6 @@
 mod chain;
 mod diagnose;
 mod error;
-pub mod fault;
 mod info;
 mod kallsyms;
 mod kprobe;
@@ -25,8 +24,8 @@ mod tracepoint;
 mod uprobe;
 
 pub use chain::{
-    Access, Config, Dispatcher, Format, Hold, Hook, Live, LiveChain, Side, dismantle, forget_link,
-    slot, sweep,
+    Access, Config, Dispatcher, Format, Hold, Hook, Live, LiveChain, Side, Swapped, dismantle,
+    forget_link, slot, sweep,
 };
 pub use diagnose::{
     Feature, Lack, did_you_mean_function, lacks_sys_admin, missing_feature, missing_privilege,
@@ -40,6 +39,6 @@ pub use link::{attach, open_event};
 pub use load::{Loaded, LoadedMap, Role, Spec, Value, is_constant, load};
 pub use netlink::{Filter, LinkEvents, XdpMode};
 pub use netns::{NetNs, default_interface, interfaces};
-pub use pins::{PinTree, libxdp_root, map_pin_name};
+pub use pins::{PinTree, Released, libxdp_root, map_pin_name};
 pub use probe_error::ProbeError;
-pub use tcx::{Order, detach_tcx};
+pub use tcx::Order;

@@ -128,13 +128,52 @@ impl PinTree {
         }
     }
 
+    /// Takes the name of a link away; what it attaches runs until the answer is dropped. None when
+    /// there is no such pin.
+    pub fn release(path: &Path) -> Result<Option<Released>> {
+        let link = Self::open(path)?;
+        Self::unpin(path)?;
+        Ok(link.map(|link| Released(Some(link))))
+    }
+
     /// Removes a folder of pins with all that is in it; one that is gone already is no error.
     pub fn unpin_folder(path: &Path) -> Result<()> {
+        for entry in fs::read_dir(path).into_iter().flatten().flatten() {
+            if entry.file_type().is_ok_and(|kind| !kind.is_dir()) {
+                Self::unpin(&entry.path())?;
+                fault::point("pins.pin-removed").map_err(Error::Fault)?;
+            }
+        }
         match fs::remove_dir_all(path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
                 Err(Error::path("remove", path)(error))
             }
             _ => Ok(()),
+        }
+    }
+}
+
+/// A link without a name: what it attaches runs until this is dropped, or the process ends.
+#[derive(Debug)]
+pub struct Released(Option<OwnedFd>);
+
+impl Released {
+    /// Names it again.
+    pub fn keep(mut self, path: &Path) -> Result<()> {
+        if let Some(link) = &self.0 {
+            PinTree::pin(link, path)?;
+        }
+        self.0 = None;
+        Ok(())
+    }
+}
+
+impl Drop for Released {
+    fn drop(&mut self) {
+        if let Some(link) = &self.0 {
+            // So that the next packet misses it. It may be detached already, with its interface or
+            // by somebody else, and not every link knows this.
+            let _ = bpf::link_detach(link.as_fd());
         }
     }
 }
@@ -184,7 +223,8 @@ fn mount_bpffs(at: &Path) -> Result<()> {
     }
     let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
     mount("bpf", at, "bpf", flags, Some(c"mode=0700"))
-        .map_err(|errno| Error::path("mount a bpffs on", at)(errno.into()))
+        .map_err(|errno| Error::path("mount a bpffs on", at)(errno.into()))?;
+    fault::point("pins.bpffs-mounted").map_err(Error::Fault)
 }
 
 fn make_folder(path: &Path) -> Result<()> {
@@ -195,7 +235,8 @@ fn make_folder(path: &Path) -> Result<()> {
         .recursive(true)
         .mode(0o700)
         .create(path)
-        .map_err(Error::path("create", path))
+        .map_err(Error::path("create", path))?;
+    fault::point("pins.folder-made").map_err(Error::Fault)
 }
 
 fn numbered(folder: &Path) -> Result<Vec<ProgramId>> {

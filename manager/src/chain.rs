@@ -1,12 +1,13 @@
 //! Changing a chain: the new dispatcher, the swap, and taking the old one apart.
 
 use std::{
+    cell::Cell,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
     rc::Rc,
 };
 
 use kernel::{
-    Access, Config, Dispatcher, Feature, Hook, Live, Loaded, Role, Side, dismantle, fault,
+    Access, Config, Dispatcher, Feature, Hook, Live, Loaded, Role, Side, Swapped, dismantle,
     missing_feature, slot,
 };
 use model::{Attach, Chain, Direction, Member, NetAttach, Place, ProgramId, Record};
@@ -19,6 +20,7 @@ use crate::{
     report::in_one_line,
     session::Session,
     undo::Undo,
+    unload,
 };
 
 /// What is still to be done once a change is committed.
@@ -40,14 +42,16 @@ impl Retire {
         let retired = self.old.map_or(Ok(()), |old| {
             dismantle(&session.pins, hook.side, hook.place, old).map_err(Error::from)
         });
-        let point = fault::point("chain.retired").map_err(kernel::Error::Fault);
-        let result = retired.and(point.map_err(Error::from)).and_then(|()| {
-            if self.keep_note {
-                Ok(())
-            } else {
-                session.root.clear_pending()
-            }
-        });
+        let point = |name| fault::point(name).map_err(|error| kernel::Error::Fault(error).into());
+        let result = retired
+            .and_then(|()| point("chain.retired"))
+            .and_then(|()| {
+                if self.keep_note {
+                    return Ok(());
+                }
+                session.root.clear_pending()?;
+                point("chain.note-cleared")
+            });
         if let Err(error) = result {
             log::warn!(
                 "cannot take the old chain of {} apart: {}",
@@ -271,13 +275,16 @@ impl Change<'_> {
             None => programs.first().map(AsFd::as_fd),
         };
         // Before the swap: it may be done although the kernel's answer is lost.
-        self.push_swap_back(programs, mode, lacked_clsact, undo)?;
-        let made_clsact = self.hook.swap(self.old, new, mode)?;
+        let answer = self.push_swap_back(programs, lacked_clsact, undo)?;
+        let swapped = self.hook.swap(self.old, new, mode)?;
+        let made_clsact = swapped.made_clsact;
+        answer.set(Some(swapped));
         fault::point("chain.swapped").map_err(kernel::Error::Fault)?;
         Ok(made_clsact)
     }
 
     fn note(&self, session: &Session, lacked_clsact: bool, undo: &mut Undo<'static>) -> Result<()> {
+        let before = session.root.keep_pending()?;
         session.root.write_pending(&Pending {
             boot_id: session.state.boot_id().to_owned(),
             program: self.program,
@@ -290,8 +297,8 @@ impl Change<'_> {
             made_clsact: self.made_clsact || lacked_clsact,
         })?;
         let root = session.root.clone();
-        undo.push("clear the note of the change", move || {
-            root.clear_pending()
+        undo.push("put the note before this change back", move || {
+            root.restore_pending(before.as_deref())
                 .map_err(|error| kernel::Error::Fault(std::io::Error::other(error)))
         });
         fault::point("chain.noted").map_err(kernel::Error::Fault)?;
@@ -312,42 +319,38 @@ impl Change<'_> {
             dismantle(&pins, hook.side, hook.place, id)
         });
         let programs: Vec<BorrowedFd<'_>> = programs.iter().map(AsFd::as_fd).collect();
-        dispatcher.assemble(&self.hook.folder(id), &programs)?;
-        fault::point("chain.assembled").map_err(kernel::Error::Fault)?;
-        Ok(())
+        Ok(dispatcher.assemble(&self.hook.folder(id), &programs)?)
     }
 
+    /// How to take the swap back. What comes into the answer tells how it went; without that, the
+    /// hook itself tells whether it was done.
     fn push_swap_back(
         &self,
         programs: &[OwnedFd],
-        mode: Option<kernel::XdpMode>,
         lacked_clsact: bool,
         undo: &mut Undo<'static>,
-    ) -> Result<()> {
-        let was = self.old.held_id();
+    ) -> Result<Rc<Cell<Option<Swapped>>>> {
         let new = match (self.new, programs.first()) {
             (Some(dispatcher), _) => Some(dispatcher.id),
             (None, Some(alone)) => Some(kernel::program_id(alone)?),
             (None, None) => None,
         };
-        let old = self.old.held_fd().map(|fd| fd.try_clone_to_owned());
+        let old = self.old.held();
+        let old = old.map(|(fd, hold)| Ok((fd.try_clone_to_owned()?, hold)));
         let old = old
             .transpose()
             .map_err(Error::file("keep", "the old chain"))?;
         let hook = Rc::clone(self.hook);
+        let answer = Rc::new(Cell::new(None));
+        let heard = Rc::clone(&answer);
         undo.push("put the old chain back", move || {
-            let now = hook.live()?;
-            // Not over what somebody else has put there.
-            if now.held_id() == new && new != was {
-                hook.swap(&now, old.as_ref().map(AsFd::as_fd), mode)?;
-            }
-            if lacked_clsact && matches!(hook.live()?, Live::Empty) {
-                hook.remove_clsact()
-            } else {
-                Ok(())
-            }
+            let unheard = Swapped {
+                made_clsact: lacked_clsact,
+                released: None,
+            };
+            hook.swap_back(old.as_ref(), new, heard.take().unwrap_or(unheard))
         });
-        Ok(())
+        Ok(answer)
     }
 }
 
@@ -463,10 +466,14 @@ pub(crate) fn remove(session: &mut Session, record: &Record, side: Side) -> Resu
     if let Some(retire) = retire {
         retire.run(session);
     }
-    if let Some(place) = record.place.filter(|place| session.clsact_is_idle(*place)) {
-        remove_clsact(session, place)?;
+    // Committed: what fails from here on goes with the next command.
+    if let Some(place) = record.place.filter(|place| session.clsact_is_idle(*place))
+        && let Err(error) = remove_clsact(session, place)
+    {
+        log::warn!("a clsact qdisc of ours stays: {error}");
     }
-    Ok(session.unpin(record)?)
+    unload::take_away(session, record);
+    Ok(())
 }
 
 /// Removes a clsact qdisc that we made, unless somebody else uses it by now.
@@ -480,5 +487,6 @@ pub(crate) fn remove_clsact(session: &mut Session, place: Place) -> Result<()> {
     if let Some(hook) = Hook::find(&session.pins, &net, place, side, Access::Read)? {
         hook.remove_clsact()?;
     }
+    fault::point("chain.clsact-removed").map_err(kernel::Error::Fault)?;
     session.commit(|state| _ = state.clsact.remove(&place))
 }

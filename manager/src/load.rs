@@ -1,7 +1,7 @@
 //! From request to running program.
 
 use bytecode::image::Progress;
-use kernel::{Access, Hook, Loaded, Order, PinTree, Role, Side, fault};
+use kernel::{Access, Hook, Loaded, Order, PinTree, Role, Side};
 use model::{Attach, Place, ProgramId, ProgramView, Record};
 
 use crate::{
@@ -11,10 +11,9 @@ use crate::{
     error::describe,
     pending,
     plan::{Plan, Shared},
-    report::in_one_line,
     session::Session,
     undo::Undo,
-    view,
+    unload, view,
 };
 
 /// A program that is attached, but not committed yet.
@@ -86,12 +85,8 @@ pub(crate) fn put(
     if let Some(retire) = attached.retire {
         retire.run(session);
     }
-    // What cannot be taken away now goes with the next command.
-    if let Some(leaving) = leaving
-        && let Err(error) = session.unpin(leaving)
-    {
-        let why = in_one_line(&error);
-        log::warn!("cannot take program {} away: {why}", leaving.id);
+    if let Some(leaving) = leaving {
+        unload::take_away(session, leaving);
     }
     let id = attached.id;
     view::get(&session.state, &session.pins, id).map_err(|source| Error::NotShown {
@@ -187,11 +182,11 @@ pub(crate) fn name(
     PinTree::pin(&loaded.fd, &pin)?;
     undo.push("unpin the program", move || PinTree::unpin(&pin));
     fault::point("load.program-pinned").map_err(kernel::Error::Fault)?;
-    let folder = session.pins.make_maps(owner.unwrap_or(loaded.id))?;
     if owner.is_none() {
-        let folder = folder.clone();
+        let folder = session.pins.maps(loaded.id);
         undo.push("unpin the maps", move || PinTree::unpin_folder(&folder));
     }
+    let folder = session.pins.make_maps(owner.unwrap_or(loaded.id))?;
     for map in loaded
         .maps
         .iter()
@@ -205,8 +200,8 @@ pub(crate) fn name(
         }
         PinTree::pin(&map.fd, &pin)?;
         undo.push("unpin a map", move || PinTree::unpin(&pin));
+        fault::point("load.map-pinned").map_err(kernel::Error::Fault)?;
     }
-    fault::point("load.maps-pinned").map_err(kernel::Error::Fault)?;
     Ok(())
 }
 

@@ -214,7 +214,9 @@ fn follow(session: &mut Session, moved: &BTreeMap<ProgramId, Whereabouts>) -> Re
     }
     session.commit(|state| {
         for (id, now) in moved {
-            state.programs.get_mut(id).map(|record| now.note(record));
+            if let Some(record) = state.programs.get_mut(id) {
+                now.note(record);
+            }
         }
     })
 }
@@ -233,6 +235,7 @@ fn drop_records(session: &mut Session, gone: &BTreeSet<ProgramId>) -> Result<()>
         session.unpin(&record)?;
         session.state.programs.remove(id);
         session.dropped.insert(*id, record);
+        fault::point("recover.record-dropped").map_err(kernel::Error::Fault)?;
     }
     session.root.write(&session.state)?;
     // Both documents know, or both do not know, whatever the note speaks of.
@@ -288,6 +291,7 @@ fn remove_orphans(session: &Session) -> Result<()> {
     for id in session.pins.links()? {
         if !state.programs.contains_key(&id) {
             PinTree::unpin(&session.pins.link(id))?;
+            fault::point("recover.link-removed").map_err(kernel::Error::Fault)?;
         }
     }
     for id in session.pins.programs()? {
@@ -295,6 +299,7 @@ fn remove_orphans(session: &Session) -> Result<()> {
             log::info!("program {id} was left by a command that was killed: removed");
             take_out_of_chains(session, id)?;
             PinTree::unpin(&session.pins.program(id))?;
+            fault::point("recover.program-removed").map_err(kernel::Error::Fault)?;
         }
     }
     for owner in session.pins.map_folders()? {

@@ -29,6 +29,7 @@ impl Session {
         let root = manager.root.clone();
         root.create()?;
         let lock = root.lock()?;
+        root.clear_drafts()?;
         let boot_id = boot_id()?;
         let pins = PinTree::mount(root.bpffs())?;
         let tree_lock = pins.lock()?;
@@ -89,12 +90,10 @@ impl Session {
 
     /// Takes the pins of a program away, and those of the maps that nobody uses any more.
     pub(crate) fn unpin(&self, record: &Record) -> Result<(), kernel::Error> {
-        let link = self.pins.link(record.id);
-        match record.attach {
-            model::Attach::Tcx { .. } => kernel::detach_tcx(&link)?,
-            _ => PinTree::unpin(&link)?,
-        }
+        drop(PinTree::release(&self.pins.link(record.id))?);
+        fault::point("unload.link-gone").map_err(kernel::Error::Fault)?;
         PinTree::unpin(&self.pins.program(record.id))?;
+        fault::point("unload.program-unpinned").map_err(kernel::Error::Fault)?;
         if self.state.users_of(record.maps).all(|id| id == record.id) {
             PinTree::unpin_folder(&self.pins.maps(record.maps))?;
         }

@@ -10,7 +10,6 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use kernel::fault;
 use model::{Place, ProgramId, Record};
 use serde::{Deserialize, Serialize};
 
@@ -119,6 +118,14 @@ impl Root {
         self.0.join("pending.json")
     }
 
+    fn document_draft(&self) -> PathBuf {
+        self.0.join("state.json.new")
+    }
+
+    fn pending_draft(&self) -> PathBuf {
+        self.0.join("pending.json.new")
+    }
+
     /// Makes the root, for the owner only.
     pub(crate) fn create(&self) -> Result<()> {
         if let Some(mode) = self.mode()? {
@@ -134,6 +141,7 @@ impl Root {
             .mode(0o700)
             .create(&self.0);
         made.map_err(Error::file("create", &self.0))?;
+        fault::point("state.root-made").map_err(Error::file("create", &self.0))?;
         self.mode().map(drop)
     }
 
@@ -206,7 +214,7 @@ impl Root {
     /// Puts a new document in the place of the old one: this is what commits a change.
     pub(crate) fn write(&self, state: &State) -> Result<()> {
         let bytes = serde_json::to_vec(state).map_err(|source| Error::Encode { source })?;
-        let temporary = self.0.join("state.json.new");
+        let temporary = self.document_draft();
         self.replace(&temporary, &bytes).inspect_err(|_| {
             // The next one overwrites it anyway.
             let _ = fs::remove_file(&temporary);
@@ -217,15 +225,18 @@ impl Root {
         let (document, previous) = (self.document(), self.previous());
         let file = write(temporary, bytes)?;
         file.sync_all().map_err(Error::file("write", temporary))?;
-        fault::point("state.written").map_err(|error| Error::from(kernel::Error::Fault(error)))?;
+        let point = |name| fault::point(name).map_err(Error::file("replace", &document));
+        point("state.written")?;
         // The old document keeps its name until the very last step.
         remove(&previous)?;
+        point("state.previous-removed")?;
         match fs::hard_link(&document, &previous) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
                 return Err(Error::file("link", &previous)(error));
             }
             _ => {}
         }
+        point("state.previous-linked")?;
         fs::rename(temporary, &document).map_err(Error::file("replace", &document))
     }
 
@@ -255,14 +266,37 @@ impl Root {
 
     /// Notes what is about to change. It need not outlive the kernel, so it is not synced.
     pub(crate) fn write_pending(&self, pending: &Pending) -> Result<()> {
-        let (path, temporary) = (self.pending(), self.0.join("pending.json.new"));
         let bytes = serde_json::to_vec(pending).map_err(|source| Error::Encode { source })?;
-        let noted = write(&temporary, &bytes)
-            .and_then(|_| fs::rename(&temporary, &path).map_err(Error::file("replace", &path)));
-        noted.inspect_err(|_| {
+        self.replace_pending(&bytes)
+    }
+
+    fn replace_pending(&self, bytes: &[u8]) -> Result<()> {
+        let (path, temporary) = (self.pending(), self.pending_draft());
+        let point = || fault::point("chain.note-written").map_err(Error::file("write", &temporary));
+        write(&temporary, bytes)
+            .and_then(|_| point())
+            .and_then(|()| fs::rename(&temporary, &path).map_err(Error::file("replace", &path)))
             // The next one overwrites it anyway.
-            let _ = fs::remove_file(&temporary);
-        })
+            .inspect_err(|_| _ = fs::remove_file(&temporary))
+    }
+
+    /// The note as it is, to be put back.
+    pub(crate) fn keep_pending(&self) -> Result<Option<Vec<u8>>> {
+        bytes_of(&self.pending())
+    }
+
+    /// Puts the note back that was there before.
+    pub(crate) fn restore_pending(&self, note: Option<&[u8]>) -> Result<()> {
+        match note {
+            Some(bytes) => self.replace_pending(bytes),
+            None => self.clear_pending(),
+        }
+    }
+
+    /// Takes away what a killed command had begun to write.
+    pub(crate) fn clear_drafts(&self) -> Result<()> {
+        remove(&self.document_draft())?;
+        remove(&self.pending_draft())
     }
 
     /// Nothing is half-done any more.

@@ -13,6 +13,7 @@
 )]
 
 mod cli;
+pub mod faults;
 mod lane;
 pub mod maps;
 mod netns;

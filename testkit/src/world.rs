@@ -23,6 +23,15 @@ impl World {
     /// All programs, maps and links of the machine; pins, temporary files, queueing disciplines,
     /// filters and XDP programs of the sandbox.
     pub fn now() -> Self {
+        let mut world = Self::here();
+        for name in netns_names() {
+            in_netns(&name, || interfaces(&name, &mut world.0));
+        }
+        world
+    }
+
+    /// The same without the interfaces of other network namespaces.
+    pub fn here() -> Self {
         let mut all = BTreeMap::new();
         for program in ProgInfoIter::default() {
             let name = program.name.to_string_lossy().into_owned();
@@ -48,12 +57,7 @@ impl World {
             pins(&mount, &mut all);
         }
         files(&mut all);
-        for netns in netns_names() {
-            match &netns {
-                None => interfaces("", &mut all),
-                Some(name) => in_netns(name, || interfaces(name, &mut all)),
-            }
-        }
+        interfaces("", &mut all);
         Self(all)
     }
 
@@ -129,6 +133,11 @@ impl World {
         self.0.iter().map(named).collect()
     }
 
+    /// A line for each thing.
+    pub fn lines(&self) -> impl Iterator<Item = String> {
+        self.0.iter().map(|(name, what)| format!("{name}: {what}"))
+    }
+
     /// Fails with the differences to what is there now. The kernel frees programs and maps some
     /// time after their last user is gone, so a difference counts only when it stays.
     #[track_caller]
@@ -199,14 +208,12 @@ fn files(all: &mut BTreeMap<String, String>) {
     }
 }
 
-/// None for the namespace of this thread.
-fn netns_names() -> Vec<Option<String>> {
-    let named = fs::read_dir("/run/netns")
-        .into_iter()
-        .flatten()
-        .filter_map(Result::ok);
-    let named = named.map(|entry| Some(entry.file_name().to_string_lossy().into_owned()));
-    std::iter::once(None).chain(named).collect()
+fn netns_names() -> Vec<String> {
+    let named = fs::read_dir("/run/netns").into_iter().flatten();
+    let named = named.filter_map(Result::ok);
+    named
+        .map(|entry| entry.file_name().to_string_lossy().into_owned())
+        .collect()
 }
 
 /// What hangs on the interfaces of the calling thread's namespace.

@@ -20,7 +20,9 @@ use model::{Chain, Direction, Member, NetAttach, Place, ProgramId};
 pub use config::{Config, Format};
 pub use dispatcher::{Dispatcher, slot};
 
-use crate::{Error, KernelProgram, NetNs, PinTree, Result, XdpMode, info, netlink::Filter, pins};
+use crate::{
+    Error, KernelProgram, NetNs, PinTree, Released, Result, XdpMode, info, netlink::Filter, pins,
+};
 
 /// Which hook of an interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -134,18 +136,24 @@ impl Live {
         }
     }
 
-    /// The program that runs there itself: the dispatcher, or the one without.
-    pub fn held_fd(&self) -> Option<BorrowedFd<'_>> {
-        self.held().map(|(fd, _)| fd)
-    }
-
-    fn held(&self) -> Option<(BorrowedFd<'_>, Hold)> {
+    /// The program that runs there itself, the dispatcher or the one without, and by what it is
+    /// held.
+    pub fn held(&self) -> Option<(BorrowedFd<'_>, Hold)> {
         match self {
             Self::Empty => None,
             Self::Chain(live) => Some((live.fd.as_fd(), live.hold)),
             Self::Single { fd, hold, .. } => Some((fd.as_fd(), *hold)),
         }
     }
+}
+
+/// What a swap did besides.
+#[derive(Debug, Default)]
+pub struct Swapped {
+    /// It had to make a clsact qdisc.
+    pub made_clsact: bool,
+    /// The TCX link that held what ran; until it is dropped, that still runs.
+    pub released: Option<Released>,
 }
 
 /// Whether the caller is going to change the hook.
@@ -227,11 +235,11 @@ impl Hook {
     /// The program that runs there itself, by what it is held, and its configuration where it is a
     /// dispatcher.
     fn running(&self) -> Result<Option<(KernelProgram, Hold, Option<Config>)>> {
-        let (held, name) = self.ns.run(|| match self.side {
+        let (running, name) = self.ns.run(|| match self.side {
             Side::Xdp => (xdp::running(self), xdp::DISPATCHER),
             Side::Tc(direction) => (tc::running(self, direction), tc::DISPATCHER),
         })?;
-        let Some((program, hold)) = held? else {
+        let Some((program, hold)) = running? else {
             return Ok(None);
         };
         let Some(running) = info::program(program)? else {
@@ -273,17 +281,48 @@ impl Hook {
     }
 
     /// Puts `new` (None: nothing) in the place of what runs there, in one step, only if that is
-    /// still what `live` says. Answers true when it had to make a clsact qdisc.
+    /// still what `live` says.
     pub fn swap(
         &self,
         live: &Live,
         new: Option<BorrowedFd<'_>>,
         mode: Option<XdpMode>,
-    ) -> Result<bool> {
+    ) -> Result<Swapped> {
         self.ns.run(|| match self.side {
-            Side::Xdp => xdp::swap(self, live, new, mode).map(|()| false),
+            Side::Xdp => xdp::swap(self, live, new, mode).map(|()| Swapped::default()),
             Side::Tc(direction) => tc::swap(self, direction, live, new),
         })?
+    }
+
+    /// Takes a swap back, if it was done at all and nobody else has changed the hook since: what ran
+    /// before runs again, held as it was. `new` is what the swap put there.
+    pub fn swap_back(
+        &self,
+        before: Option<&(OwnedFd, Hold)>,
+        new: Option<ProgramId>,
+        swapped: Swapped,
+    ) -> Result<()> {
+        if let Some(link) = swapped.released {
+            return link.keep(&self.link_pin);
+        }
+        let was = before.map(|(fd, _)| info::id(fd)).transpose()?;
+        let now = self.live()?;
+        if now.held_id() == new && new != was {
+            let old = before.map(|(fd, _)| fd.as_fd());
+            match (&before, &now, self.side) {
+                (Some((fd, Hold::Filter(filter))), Live::Empty, Side::Tc(direction)) => {
+                    self.ns
+                        .run(|| tc::add_again(self, direction, fd.as_fd(), *filter))??
+                }
+                (Some((_, Hold::Xdp(mode))), ..) => drop(self.swap(&now, old, Some(*mode))?),
+                _ => drop(self.swap(&now, old, None)?),
+            }
+        }
+        if swapped.made_clsact && matches!(self.live()?, Live::Empty) {
+            self.remove_clsact()
+        } else {
+            Ok(())
+        }
     }
 
     /// Whether attaching the first program means making a clsact qdisc.

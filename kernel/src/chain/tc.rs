@@ -4,12 +4,12 @@ use std::os::fd::{AsFd, BorrowedFd};
 
 use model::{Direction, ProgramId};
 
-use super::{Hold, Hook, Live};
+use super::{Hold, Hook, Live, Swapped};
 use crate::{
-    Error, PinTree, Result, fault, info,
+    Error, PinTree, Result, info,
     netlink::{self, Filter, Qdisc, errno},
     sys::bpf::{self, Anchor, Target},
-    tcx::{attach_type, detach_tcx},
+    tcx::attach_type,
 };
 
 pub(super) const DISPATCHER: &str = "tc_dispatcher";
@@ -84,35 +84,52 @@ pub(super) fn swap(
     direction: Direction,
     live: &Live,
     new: Option<BorrowedFd<'_>>,
-) -> Result<bool> {
+) -> Result<Swapped> {
     let ifindex = hook.place.ifindex;
     let fail = |source| Error::Swap {
         on: hook.describe(),
         source,
     };
     match (live.held(), new) {
-        (None, None) => Ok(false),
+        (None, None) => Ok(Swapped::default()),
         (None, Some(new)) => attach(hook, direction, new),
         (Some((old, Hold::TcxLink)), Some(new)) => {
             let link = PinTree::open(&hook.link_pin)?;
             let link = link.ok_or_else(|| fail(std::io::ErrorKind::NotFound.into()))?;
             bpf::link_update(link.as_fd(), new, old).map_err(fail)?;
-            Ok(false)
+            Ok(Swapped::default())
         }
-        (Some((_, Hold::TcxLink)), None) => detach_tcx(&hook.link_pin).map(|()| false),
+        (Some((_, Hold::TcxLink)), None) => Ok(Swapped {
+            released: PinTree::release(&hook.link_pin)?,
+            made_clsact: false,
+        }),
         (Some((_, Hold::Filter(filter))), Some(new)) => {
             netlink::replace_filter(ifindex, direction, filter, new).map_err(fail)?;
-            Ok(false)
+            Ok(Swapped::default())
         }
         (Some((_, Hold::Filter(filter))), None) => {
             netlink::delete_filter(ifindex, direction, filter).map_err(fail)?;
-            Ok(false)
+            Ok(Swapped::default())
         }
         (Some((_, Hold::Xdp(_))), _) => Err(fail(std::io::ErrorKind::InvalidInput.into())),
     }
 }
 
-fn attach(hook: &Hook, direction: Direction, new: BorrowedFd<'_>) -> Result<bool> {
+/// Adds a filter that was there before, in its old place among the others.
+pub(super) fn add_again(
+    hook: &Hook,
+    direction: Direction,
+    program: BorrowedFd<'_>,
+    filter: Filter,
+) -> Result<()> {
+    let fail = |source| Error::Swap {
+        on: hook.describe(),
+        source,
+    };
+    netlink::add_filter_as(hook.place.ifindex, direction, filter, program).map_err(fail)
+}
+
+fn attach(hook: &Hook, direction: Direction, new: BorrowedFd<'_>) -> Result<Swapped> {
     let ifindex = hook.place.ifindex;
     let fail = |source| Error::Swap {
         on: hook.describe(),
@@ -129,8 +146,9 @@ fn attach(hook: &Hook, direction: Direction, new: BorrowedFd<'_>) -> Result<bool
             revision: 0,
         };
         let link = bpf::link_create(new, &target).map_err(fail)?;
+        fault::point("chain.tcx-linked").map_err(Error::Fault)?;
         PinTree::pin(&link, &hook.link_pin)?;
-        return Ok(false);
+        return Ok(Swapped::default());
     }
     let made = netlink::add_clsact(ifindex).map_err(fail)?;
     let added = add_filter(hook, direction, new);
@@ -140,7 +158,10 @@ fn attach(hook: &Hook, direction: Direction, new: BorrowedFd<'_>) -> Result<bool
     {
         log::warn!("{error}: an empty clsact qdisc stays");
     }
-    added.map(|()| made)
+    added.map(|()| Swapped {
+        made_clsact: made,
+        released: None,
+    })
 }
 
 fn add_filter(hook: &Hook, direction: Direction, new: BorrowedFd<'_>) -> Result<()> {

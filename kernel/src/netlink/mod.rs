@@ -19,7 +19,8 @@ pub use link::XdpMode;
 pub(crate) use link::{set_xdp, xdp};
 pub use tc::Filter;
 pub(crate) use tc::{
-    Qdisc, add_clsact, add_filter, delete_clsact, delete_filter, filters, qdisc, replace_filter,
+    Qdisc, add_clsact, add_filter, add_filter_as, delete_clsact, delete_filter, filters, qdisc,
+    replace_filter,
 };
 
 const NLM_F_REQUEST: u16 = 1;

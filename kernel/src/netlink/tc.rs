@@ -182,6 +182,16 @@ pub(crate) fn add_filter(
         priority,
         named: true,
     };
+    add_filter_as(ifindex, direction, filter, program)
+}
+
+/// Adds a filter of this priority and handle.
+pub(crate) fn add_filter_as(
+    ifindex: u32,
+    direction: Direction,
+    filter: Filter,
+    program: BorrowedFd<'_>,
+) -> io::Result<()> {
     let flags = NLM_F_CREATE | NLM_F_EXCL;
     put(ifindex, direction, filter, program, flags)
 }
