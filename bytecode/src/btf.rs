@@ -1,7 +1,10 @@
 //! BTF: what the kernel reads of it is read here too, and the description of rewritten map
 //! definitions is added to it. Formats: `Documentation/bpf/btf.rst` of the kernel.
 
-use std::collections::{HashMap, HashSet};
+use std::{
+    cell::Cell,
+    collections::{HashMap, HashSet},
+};
 
 use object::{Endian as _, Endianness as Order};
 
@@ -35,7 +38,7 @@ impl<'a> Debug<'a> {
         self.functions.contains(&(section, offset))
     }
 
-    fn parse(btf: &Btf<'a>, ext: &'a [u8]) -> Option<Self> {
+    pub(crate) fn parse(btf: &Btf<'a>, ext: &'a [u8]) -> Option<Self> {
         if byte_order(ext)? != btf.order {
             return None;
         }
@@ -77,6 +80,9 @@ pub(crate) struct Btf<'a> {
     order: Order,
     types: &'a [u8],
     strings: &'a [u8],
+    /// How much more of names is read, in bytes. Names may overlap, so that a forged section of a
+    /// few MB could have terabytes of them.
+    room: Cell<usize>,
 }
 
 /// A type, by its fields. Ids count from 1.
@@ -102,6 +108,7 @@ impl<'a> Btf<'a> {
             order,
             types,
             strings,
+            room: Cell::new(data.len().saturating_mul(8)),
         })
     }
 
@@ -137,6 +144,8 @@ impl<'a> Btf<'a> {
     pub(crate) fn string(&self, offset: u32) -> Option<&'a str> {
         let rest = self.strings.get(offset as usize..)?;
         let end = rest.iter().position(|byte| *byte == 0)?;
+        // Also where there is no name, something was looked at.
+        self.room.set(self.room.get().checked_sub(end + 1)?);
         str::from_utf8(&rest[..end]).ok()
     }
 }

@@ -246,26 +246,30 @@ fn write_synced(path: &Path, bytes: &[u8]) -> io::Result<()> {
 }
 
 fn read(path: &Path) -> Result<Option<State>> {
-    let bytes = match fs::read(path) {
-        Ok(bytes) => bytes,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(Error::file("read", path)(error)),
-    };
+    match fs::read(path) {
+        Ok(bytes) => parse(&bytes, path).map(Some),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(Error::file("read", path)(error)),
+    }
+}
+
+/// Reads the bytes of a document.
+pub(crate) fn parse(bytes: &[u8], path: &Path) -> Result<State> {
     let damaged = |source| Error::DamagedState {
         path: path.to_owned(),
         source,
     };
-    match serde_json::from_slice::<State>(&bytes) {
-        Ok(state) if state.version == VERSION => Ok(Some(state)),
+    match serde_json::from_slice::<State>(bytes) {
+        Ok(state) if state.version == VERSION => Ok(state),
         result => {
-            let Versioned { version } = serde_json::from_slice(&bytes).map_err(damaged)?;
+            let Versioned { version } = serde_json::from_slice(bytes).map_err(damaged)?;
             if version != VERSION {
                 return Err(Error::StateVersion {
                     path: path.to_owned(),
                     version,
                 });
             }
-            result.map(Some).map_err(damaged)
+            result.map_err(damaged)
         }
     }
 }
