@@ -104,7 +104,9 @@ impl<'a> Btf<'a> {
         let body = data.get(word(4)? as usize..)?;
         let types = slice(body, word(8)?, word(12)?)?;
         let strings = slice(body, word(16)?, word(20)?)?;
-        (strings.last() == Some(&0)).then_some(Self {
+        // Libbpf and the kernel refuse others: the first string is the name of what has none.
+        let sound = strings.first() == Some(&0) && strings.last() == Some(&0);
+        sound.then_some(Self {
             order,
             types,
             strings,
@@ -379,6 +381,17 @@ mod tests {
         assert_eq!(after.word(section, 4), Some(KIND_DATASEC << 24 | 2));
         let old = &before.types[before.types.len() - 12..];
         assert_eq!(&section[HEAD..HEAD + 12], old);
+    }
+
+    /// Found by the fuzzer: types without a name got the first bytes of the strings for one.
+    #[test]
+    fn strings_must_begin_with_the_empty_one() {
+        let mut data = with_maps(None, &[map("hits")]).unwrap();
+        let strings = data.len() - Btf::parse(&data).unwrap().strings.len();
+        data[strings] = b'x';
+        assert!(Btf::parse(&data).is_none());
+        let error = with_maps(Some(&data), &[map("seen")]).unwrap_err();
+        assert!(matches!(error, Error::Damaged(_)), "{error}");
     }
 
     #[test]

@@ -56,7 +56,8 @@ pub fn yaml_manifest(data: &[u8]) {
 
 fn check(error: &Error, text: &str) {
     assert!(!error.to_string().is_empty());
-    let lines = text.split('\n').count() as u64;
+    // YAML ends lines with either.
+    let lines = text.split(['\n', '\r']).count() as u64;
     if let Some((line, column)) = error.at.0 {
         assert!((1..=lines + 1).contains(&line) && column > 0, "{error}");
     }
