@@ -15,6 +15,8 @@ use crate::sh;
 
 /// Larger inputs are not kept in the repository.
 const LARGEST: u64 = 10 << 10;
+/// What libFuzzer found for one target takes no more of it than this, in bytes.
+const MOST: u64 = 40 << 10;
 /// For one input, in seconds; the slowest of the corpora takes milliseconds.
 const INPUT_LIMIT: u32 = 5;
 /// For one target, in megabytes.
@@ -226,7 +228,7 @@ fn keep(target: &str, committed: &Path, found: &Path) -> Result<()> {
     let least = tempfile::tempdir().context("make a folder")?;
     let (log, status) = libfuzzer(
         target,
-        &["-merge=1".to_owned()],
+        &["-set_cover_merge=1".to_owned()],
         &[least.path(), committed, found],
     )?;
     if !status.success() {
@@ -243,15 +245,21 @@ fn keep(target: &str, committed: &Path, found: &Path) -> Result<()> {
     for path in files(committed)?.iter().filter(|path| by_hash(path)) {
         fs::remove_file(path)?;
     }
-    let named: Vec<_> = files(committed)?
-        .iter()
-        .map(fs::read)
-        .collect::<Result<_, _>>()?;
+    let named = files(committed)?;
+    let named: Vec<_> = named.iter().map(fs::read).collect::<Result<_, _>>()?;
+    let mut inputs = Vec::new();
     for path in files(least.path())? {
-        let input = fs::read(&path)?;
-        if !named.contains(&input) {
-            fs::write(committed.join(path.file_name().unwrap_or_default()), input)?;
-        }
+        inputs.push((fs::read(&path)?, path));
+    }
+    inputs.retain(|(input, _)| !named.contains(input));
+    inputs.sort_unstable_by_key(|(input, _)| input.len());
+    let mut room = MOST;
+    for (input, path) in inputs {
+        let Some(left) = room.checked_sub(input.len() as u64) else {
+            break;
+        };
+        room = left;
+        fs::write(committed.join(path.file_name().unwrap_or_default()), input)?;
     }
     Ok(())
 }
