@@ -140,7 +140,7 @@ fn cargo_fuzz() -> Result<PathBuf> {
 
 /// Compiles all targets. Coverage and the like are options that a stable compiler has and does not
 /// want to be asked for. No sanitizer: what is ours has no unsafe code there, and without one the
-/// same minutes are worth three times as many inputs.
+/// same minutes are worth more inputs.
 fn build(cargo_fuzz: &Path) -> Result<()> {
     sh::run(
         Command::new(cargo_fuzz)
