@@ -195,7 +195,7 @@ fn fuzz(target: &str, args: &Args) -> Result<Run> {
     findings.retain(|path| !before.contains(path));
     run.findings = findings;
     if !status.success() {
-        run.failed = Some(format!("it ended with {status}:\n{}", complaint(&log)));
+        run.failed = Some(format!("it ended with {status}:\n  {}", complaint(&log)));
     } else if args.keep {
         keep(target, &committed, &found)?;
     }
@@ -233,7 +233,7 @@ fn keep(target: &str, committed: &Path, found: &Path) -> Result<()> {
     )?;
     if !status.success() {
         bail!(
-            "merging its inputs ended with {status}:\n{}",
+            "merging its inputs ended with {status}:\n  {}",
             complaint(&log)
         );
     }
@@ -284,12 +284,8 @@ fn complaint(log: &str) -> String {
     let lines: Vec<_> = log.lines().collect();
     let start = lines.iter().rposition(|line| line.contains("panicked at"));
     let start = start.unwrap_or(lines.len().saturating_sub(12));
-    lines
-        .iter()
-        .skip(start)
-        .take(12)
-        .map(|line| format!("  {line}\n"))
-        .collect()
+    let end = lines.len().min(start + 12);
+    lines.get(start..end).unwrap_or_default().join("\n  ")
 }
 
 fn table(runs: &BTreeMap<String, Run>) -> String {
