@@ -1,7 +1,9 @@
 //! Objects, and the BTF in them.
-#![expect(
+#![allow(
     clippy::unwrap_used,
     clippy::expect_used,
+    clippy::panic,
+    clippy::missing_panics_doc,
     reason = "a broken promise ends the run"
 )]
 

@@ -1,5 +1,11 @@
 //! Requests as anybody who may talk to the daemon sends them.
-#![expect(clippy::unwrap_used, reason = "a broken promise ends the run")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::missing_panics_doc,
+    reason = "a broken promise ends the run"
+)]
 
 use model::Attach;
 use prost::Message as _;

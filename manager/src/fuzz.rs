@@ -1,7 +1,9 @@
 //! Files that others may have written to: the state document and the configuration.
-#![expect(
+#![allow(
     clippy::unwrap_used,
+    clippy::expect_used,
     clippy::panic,
+    clippy::missing_panics_doc,
     reason = "a broken promise ends the run"
 )]
 

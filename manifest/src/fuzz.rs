@@ -1,5 +1,11 @@
 //! Manifests, which may come from anybody who can write into a folder or a repository.
-#![expect(clippy::unwrap_used, reason = "a broken promise ends the run")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::missing_panics_doc,
+    reason = "a broken promise ends the run"
+)]
 
 use std::{collections::BTreeMap, path::Path};
 

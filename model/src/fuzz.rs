@@ -1,5 +1,11 @@
 //! Names of images, as anybody may type them or write them into a manifest.
-#![expect(clippy::unwrap_used, reason = "a broken promise ends the run")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::missing_panics_doc,
+    reason = "a broken promise ends the run"
+)]
 
 use crate::{ImageReference, is_loopback};
 

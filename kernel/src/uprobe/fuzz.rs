@@ -1,5 +1,11 @@
 //! Files of a container that a uprobe looks into: its linker's cache, and any program in it.
-#![expect(clippy::unwrap_used, reason = "a broken promise ends the run")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::missing_panics_doc,
+    reason = "a broken promise ends the run"
+)]
 
 use std::{
     fs::File,

@@ -1,4 +1,11 @@
 //! Header fields with which registries answer.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::missing_panics_doc,
+    reason = "a broken promise ends the run"
+)]
 
 use ureq::http::{HeaderMap, HeaderValue, header};
 

@@ -1,5 +1,11 @@
 //! What container runtimes hand out.
-#![expect(clippy::unwrap_used, reason = "a broken promise ends the run")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::missing_panics_doc,
+    reason = "a broken promise ends the run"
+)]
 
 use std::{
     io::{self, Read as _, Write as _},
