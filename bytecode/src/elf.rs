@@ -97,9 +97,14 @@ impl<'a> Elf<'a> {
         }
         let table = section_table(header, order, bytes)?;
         let mut sections = Vec::with_capacity(table.len());
+        let mut room = Room::of(bytes);
         for (index, raw) in table.enumerate() {
             check_extent(raw, order, bytes)?;
+            if !matches!(raw.sh_type(order), SHT_NOBITS | SHT_NULL) {
+                room.take(raw.sh_size.get(order), "its sections overlap")?;
+            }
             let name = table.section_name(order, raw).map_err(Error::Elf)?;
+            room.take(name.len() as u64, NAMES)?;
             let name = str::from_utf8(name)
                 .map_err(|_| Error::Damaged("the name of a section is not UTF-8"))?;
             sections.push(Section {
@@ -116,13 +121,29 @@ impl<'a> Elf<'a> {
         if symbols.is_empty() {
             return Err(Error::Stripped);
         }
-        Ok(Self {
+        let elf = Self {
             bytes,
             order,
             header,
             sections,
             symbols,
-        })
+        };
+        elf.check_names()?;
+        Ok(elf)
+    }
+
+    /// Whoever keeps a symbol keeps its name and that of its section.
+    fn check_names(&self) -> Result<(), Error> {
+        let mut room = Room::of(self.bytes);
+        for (index, raw) in self.symbols.enumerate() {
+            let name = self.symbols.symbol_name(self.order, raw).unwrap_or(b"");
+            room.take(name.len() as u64, NAMES)?;
+            let section = self.symbols.symbol_section(self.order, raw, index);
+            let section = section.ok().flatten().and_then(|of| self.section(of.0));
+            let name = section.map_or("", |section| section.name);
+            room.take(name.len() as u64, NAMES)?;
+        }
+        Ok(())
     }
 
     pub(crate) fn endianness(&self) -> Endianness {
@@ -228,6 +249,25 @@ impl<'a> Elf<'a> {
                     .map_err(Error::Elf);
                 Some((section, changed, entries))
             })
+    }
+}
+
+/// The same bytes may stand for several things: names share their ends. But a forged file of a few
+/// MB could have terabytes of sections and names that way, and whatever looks at each of them would
+/// never end.
+struct Room(u64);
+
+const NAMES: &str = "its names overlap";
+
+impl Room {
+    /// Four times what an object has: none that a compiler makes shares more.
+    fn of(bytes: &[u8]) -> Self {
+        Self(bytes.len() as u64 * 4)
+    }
+
+    fn take(&mut self, size: u64, complaint: &'static str) -> Result<(), Error> {
+        self.0 = self.0.checked_sub(size).ok_or(Error::Damaged(complaint))?;
+        Ok(())
     }
 }
 

@@ -6,6 +6,10 @@
 mod chain;
 mod diagnose;
 mod error;
+/// What the fuzzers of `fuzz/` call. Never part of what ships.
+#[doc(hidden)]
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod info;
 mod kallsyms;
 mod kprobe;

@@ -7,6 +7,10 @@ mod apply;
 mod chain;
 mod config;
 mod error;
+/// What the fuzzers of `fuzz/` call. Never part of what ships.
+#[doc(hidden)]
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod image;
 mod load;
 mod moved;

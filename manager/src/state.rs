@@ -349,29 +349,34 @@ fn bytes_of(path: &Path) -> Result<Option<Vec<u8>>> {
 }
 
 fn read(path: &Path) -> Result<Option<State>> {
-    let Some(bytes) = bytes_of(path)? else {
-        return Ok(None);
-    };
+    match bytes_of(path)? {
+        Some(bytes) => parse(&bytes, path).map(Some),
+        None => Ok(None),
+    }
+}
+
+/// Reads the bytes of a document.
+pub(crate) fn parse(bytes: &[u8], path: &Path) -> Result<State> {
     let damaged = |source| Error::DamagedState {
         path: path.to_owned(),
         source,
     };
-    match serde_json::from_slice::<State>(&bytes) {
+    match serde_json::from_slice::<State>(bytes) {
         Ok(state) if state.version == VERSION => match state.misfiled() {
             Some(id) => Err(damaged(serde::de::Error::custom(format!(
                 "the record of program {id} is another's"
             )))),
-            None => Ok(Some(state)),
+            None => Ok(state),
         },
         result => {
-            let Versioned { version } = serde_json::from_slice(&bytes).map_err(damaged)?;
+            let Versioned { version } = serde_json::from_slice(bytes).map_err(damaged)?;
             if version != VERSION {
                 return Err(Error::StateVersion {
                     path: path.to_owned(),
                     version,
                 });
             }
-            result.map(Some).map_err(damaged)
+            result.map_err(damaged)
         }
     }
 }

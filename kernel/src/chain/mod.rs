@@ -309,10 +309,10 @@ impl Hook {
         let now = self.live()?;
         if now.held_id() == new && new != was {
             let old = before.map(|(fd, _)| fd.as_fd());
-            match (&before, &now, self.side) {
+            match (before, &now, self.side) {
                 (Some((fd, Hold::Filter(filter))), Live::Empty, Side::Tc(direction)) => {
                     self.ns
-                        .run(|| tc::add_again(self, direction, fd.as_fd(), *filter))??
+                        .run(|| tc::add_again(self, direction, fd.as_fd(), *filter))??;
                 }
                 (Some((_, Hold::Xdp(mode))), ..) => drop(self.swap(&now, old, Some(*mode))?),
                 _ => drop(self.swap(&now, old, None)?),

@@ -135,12 +135,12 @@ fn the_store_is_the_old_or_the_new_one() {
     };
     prove(&clear, &["image", "pull", "--image-url", &one]);
     let always = ["image", "pull", "-p", "Always", "--image-url", &moves];
-    let moved = || {
+    let before_the_move = || {
         registry.push(&old, "moves:tag", &[]);
         with(&[&moves]);
         registry.push(&new, "moves:tag", &[]);
     };
-    prove(&moved, &always);
+    prove(&before_the_move, &always);
     // The last name of an image, and one of two.
     prove(&|| with(&[&one, &two]), &["image", "remove", &one]);
     prove(&|| with(&[&one, &twin]), &["image", "remove", &one]);

@@ -510,8 +510,7 @@ fn without_any_state_document_nothing_of_ours_stays() {
     assert!(sandbox.get(id).is_foreign());
     any_writer(&sandbox);
     // That we made the qdisc stood in the document.
-    let made = if Feature::Tcx.is_present() { 1 } else { 0 };
-    if made == 0 {
+    if !Feature::Tcx.is_present() {
         tool("tc", &["qdisc", "del", "dev", &veth.name, "clsact"]).ok();
     }
     is_bare(&veth);

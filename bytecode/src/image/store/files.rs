@@ -130,7 +130,7 @@ pub(crate) struct Temp {
 }
 
 impl Temp {
-    pub(super) fn new(folder: &Path) -> Result<Self, ImageError> {
+    pub(crate) fn new(folder: &Path) -> Result<Self, ImageError> {
         let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
         let mode = Mode::RUSR | Mode::WUSR;
         let (file, name) = if let Ok(fd) = rustix::fs::open(folder, flags, mode) {

@@ -173,7 +173,7 @@ fn a_failed_unload_keeps_the_xdp_mode() {
         sandbox.config(&format!(
             "[interfaces.{}]\nxdp_mode = \"{mode}\"\n",
             veth.name
-        ))
+        ));
     };
     mode("skb");
     let id = sandbox.load(&xdp("pass").xdp(&veth.name));
