@@ -80,7 +80,7 @@ fn load(bpfman: &Path) -> Result<Figure> {
 }
 
 /// The extension program with the highest id: the one that `xdp-loader` has just loaded.
-fn newest() -> Result<u64> {
+pub(super) fn newest() -> Result<u64> {
     let programs = sh::output(Command::new("bpftool").args(["-j", "prog", "show"]))?;
     let programs: Vec<serde_json::Value> = serde_json::from_str(&programs)?;
     let ids = programs
