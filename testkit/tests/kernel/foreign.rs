@@ -236,7 +236,7 @@ fn xdp_loader_between_two_of_our_steps() {
         return;
     };
     let veth = sandbox.veth();
-    for point in ["chain.noted", "chain.assembled", "chain.swapped"] {
+    for point in ["chain.noted", "chain.member-attached", "chain.swapped"] {
         let first = sandbox.load(&xdp("pass").xdp(&veth.name).priority(10));
         let load = xdp("pass").xdp(&veth.name).priority(60);
         let ours = Stopped::at(&sandbox, point, &load.args());
@@ -349,7 +349,7 @@ fn a_tc_hook_cleared_between_two_of_our_steps() {
             } else {
                 vec!["unload".to_owned(), first.to_string()]
             };
-            let ours = Stopped::at(&sandbox, "chain.assembled", &args);
+            let ours = Stopped::at(&sandbox, "chain.member-attached", &args);
             clear();
             let (status, _, stderr) = ours.go_on();
             assert_eq!(status, 1, "{stderr}");
@@ -402,7 +402,7 @@ fn a_filter_in_the_place_of_ours_between_two_of_our_steps() {
     tool("bpftool", &words).ok();
     sandbox.load(&tc("ok").tc("ingress", &veth.name));
     let load = tc("ok").tc("ingress", &veth.name);
-    let ours = Stopped::at(&sandbox, "chain.assembled", &load.args());
+    let ours = Stopped::at(&sandbox, "chain.member-attached", &load.args());
     tool("tc", &[&["filter", "del"][..], &dev].concat()).ok();
     let place = ["prio", "50", "handle", "1", "bpf", "da", "pinned", pin];
     tool("tc", &[&["filter", "add"][..], &dev, &place].concat()).ok();

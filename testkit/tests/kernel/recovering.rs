@@ -12,7 +12,7 @@ use crate::{
 /// Where a command that recovers can be killed.
 const POINTS: [&str; 5] = [
     "chain.noted",
-    "chain.assembled",
+    "chain.member-attached",
     "chain.swapped",
     "chain.retired",
     "state.written",

@@ -33,7 +33,9 @@ pub(super) fn host(bpfman: &Path) -> Result<()> {
     })?;
     let hooks = PROGRAMS[PROGRAMS.len() - 1].div_ceil(PER_HOOK);
     for hook in 0..=hooks {
-        ip(&format!("link add tcx{hook} type veth peer name ptcx{hook}"))?;
+        ip(&format!(
+            "link add tcx{hook} type veth peer name ptcx{hook}"
+        ))?;
     }
     let counter = object("examples/tcx_counter");
     many(bpfman, "Programs, each on TCX, 50 on an interface", &|n| {

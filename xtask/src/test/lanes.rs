@@ -22,8 +22,13 @@ const GUEST_LIMIT: Duration = Duration::from_mins(40);
 /// Guests at the same time; the tests inside run one after another.
 const GUESTS: usize = 2;
 
-/// What who runs the tests may ask of those that kill and crowd.
-const ASKED: [&str; 3] = ["BPFMAN_SEED", "BPFMAN_KILLS", "BPFMAN_SECONDS"];
+/// What who runs the tests may ask of those that kill, crowd and fail.
+const ASKED: [&str; 4] = [
+    "BPFMAN_SEED",
+    "BPFMAN_KILLS",
+    "BPFMAN_SECONDS",
+    "BPFMAN_FAULTS",
+];
 
 /// On two cores, two guests of one processor each do the same work in a quarter less time than
 /// guests of two. The newest kernel has two all the same: only there do processes really meet.
