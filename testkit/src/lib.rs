@@ -20,6 +20,8 @@ mod netns;
 pub mod oci;
 mod orphans;
 mod peers;
+#[cfg(test)]
+mod promises;
 mod random;
 mod run;
 mod sandbox;
