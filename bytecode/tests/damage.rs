@@ -9,10 +9,7 @@
 #[allow(dead_code, reason = "not every test file uses all of it")]
 mod common;
 
-use std::{
-    hint::black_box,
-    time::{Duration, Instant},
-};
+use std::hint::black_box;
 
 use bytecode::{Inventory, Object};
 use common::bytes;
@@ -114,7 +111,8 @@ proptest! {
     }
 }
 
-/// Functions that all claim the rest of one section: work must not grow with their square.
+/// Functions that all claim the rest of one section: work must not grow with their square, or
+/// nextest ends this test before it ends.
 #[test]
 fn overlapping_functions_take_no_longer() {
     const COUNT: u64 = 200_000;
@@ -138,13 +136,7 @@ fn overlapping_functions_take_no_longer() {
         bytes.extend_from_slice(&(value * 8).to_le_bytes());
         bytes.extend_from_slice(&(COUNT * 8).to_le_bytes());
     }
-    let start = Instant::now();
     let object = Object::parse(bytes);
-    assert!(
-        start.elapsed() < Duration::from_secs(5),
-        "took {:?}",
-        start.elapsed()
-    );
     // Whatever it makes of them, it has looked at them: the section is .text.
     assert!(object.is_err_and(|error| error.to_string().contains("no eBPF program")));
 }

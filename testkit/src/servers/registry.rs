@@ -1,6 +1,7 @@
 //! Debian's `docker-registry`, the reference implementation of the distribution protocol.
 
 use std::{
+    ffi::OsStr,
     fs::{self, File},
     net::{TcpListener, TcpStream},
     path::{Path, PathBuf},
@@ -123,6 +124,22 @@ impl Registry {
     /// The full name of an image of it.
     pub fn image(&self, name: &str) -> String {
         format!("{}/{name}", self.host())
+    }
+
+    /// Has bpfman build an image of an object, without any container runtime, and push it. Answers
+    /// the image's full name.
+    pub fn build(&self, sandbox: &Sandbox, name: &str, object: &Path) -> String {
+        let url = self.image(name);
+        let build = ["image", "build", "--runtime", "none", "-t", &url, "-b"];
+        sandbox
+            .bpfman(
+                build
+                    .map(OsStr::new)
+                    .into_iter()
+                    .chain([object.as_os_str()]),
+            )
+            .ok();
+        url
     }
 
     /// Its authority; a registry without TLS has none.

@@ -8,20 +8,8 @@ use testkit::{
 
 use crate::support::{ingress, positions, xdp};
 
-/// Builds an image of an object and pushes it, without any container runtime.
 fn pushed(sandbox: &Sandbox, registry: &Registry, name: &str, from: Load) -> Load {
-    let (url, path) = (registry.image(name), from.path.display().to_string());
-    let build = [
-        "image",
-        "build",
-        "--runtime",
-        "none",
-        "-t",
-        &url,
-        "-b",
-        &path,
-    ];
-    sandbox.bpfman(build).ok();
+    let url = registry.build(sandbox, name, &from.path);
     from.of_image(&url)
 }
 

@@ -4,7 +4,7 @@ use std::{fs, io::Write as _, process::Stdio};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use testkit::{
-    Feature, Load, Output, Sandbox, example, maps,
+    Feature, Output, Sandbox, example, maps,
     servers::{Options, Registry},
     tool,
 };
@@ -53,29 +53,13 @@ fn manifests_on_standard_input() {
     assert_eq!(sandbox.ids(), [0; 0]);
 }
 
-fn pushed(sandbox: &Sandbox, registry: &Registry, from: &Load) -> String {
-    let (url, path) = (registry.image("a:1"), from.path.display().to_string());
-    let words = [
-        "image",
-        "build",
-        "--runtime",
-        "none",
-        "-t",
-        &url,
-        "-b",
-        &path,
-    ];
-    sandbox.bpfman(words).ok();
-    url
-}
-
 /// The policy Always asks each time and follows a tag that moved; the others do not.
 #[test]
 fn an_image_whose_tag_moved() {
     let sandbox = Sandbox::new();
     let veth = sandbox.veth();
     let registry = Registry::start(&sandbox, &Options::default());
-    let url = pushed(&sandbox, &registry, &xdp("pass"));
+    let url = registry.build(&sandbox, "a:1", &xdp("pass").path);
     let file = |policy: &str| {
         let image = format!("bytecode: {{image: {{url: {url}, imagepullpolicy: {policy}}}}}");
         let manifest = Manifest::new("XdpProgram", "moved").with(&image);
@@ -84,7 +68,7 @@ fn an_image_whose_tag_moved() {
     let path = file("Always");
     assert_eq!(actions(&apply(&sandbox, &path)), ["create"]);
     assert_eq!(actions(&apply(&sandbox, &path)), ["keep"]);
-    pushed(&sandbox, &registry, &example("xdp_counter"));
+    registry.build(&sandbox, "a:1", &example("xdp_counter").path);
     // Who only looks when nothing is there goes on with what it has.
     file("IfNotPresent");
     assert_eq!(actions(&apply(&sandbox, &path)), ["update"]);

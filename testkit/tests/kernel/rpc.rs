@@ -209,19 +209,7 @@ fn sigterm_lets_a_load_into_a_chain_finish() {
         return;
     };
     let registry = Registry::start(&sandbox, &Options::default());
-    let (path, url) = (object("xdp_verdict").path, registry.image("a"));
-    let path = path.display().to_string();
-    let build = [
-        "image",
-        "build",
-        "--runtime",
-        "none",
-        "-t",
-        &url,
-        "-b",
-        &path,
-    ];
-    sandbox.bpfman(build).ok();
+    registry.build(&sandbox, "a", &object("xdp_verdict").path);
     let gate = Gate::new(registry.port(), 0);
     let mut daemon = Daemon::start(&sandbox);
     let veth = sandbox.veth();
