@@ -59,12 +59,10 @@ fn a_runtime_root_that_is_full() {
 
 /// An image of an object in a registry.
 fn pushed(sandbox: &Sandbox, registry: &Registry) -> (String, Load) {
-    let (url, from) = (registry.image("xdp/pass:1"), xdp("pass"));
-    let path = from.path.display().to_string();
-    let words = ["image", "build", "--runtime", "none"];
-    let build = words.into_iter().chain(["-t", &url, "-b", &path]);
-    sandbox.bpfman(build).ok();
-    (url.clone(), from.of_image(&url))
+    let from = xdp("pass");
+    let url = registry.build(sandbox, "xdp/pass:1", &from.path);
+    let load = from.of_image(&url);
+    (url, load)
 }
 
 /// Files that are being written.
