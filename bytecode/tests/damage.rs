@@ -211,3 +211,15 @@ fn sections_that_overlap_take_neither_time_nor_memory() {
     bytes.extend(table);
     is_refused_soon(bytes, "its sections overlap");
 }
+
+/// Relocations that reach into the names of symbols: to take some of them out changed the names,
+/// and with them the program.
+#[test]
+fn a_section_over_another_is_refused() {
+    let mut bytes = bytes("test/tail_call.bpf.o");
+    let headers = usize::try_from(u64::from_le_bytes(*bytes[40..].first_chunk().unwrap())).unwrap();
+    // .rel.maps, and how far it is to the end of .strtab.
+    let (header, size) = (headers + 6 * 64, 272_u64);
+    bytes[header + 32..][..8].copy_from_slice(&size.to_le_bytes());
+    is_refused_soon(bytes, "its sections overlap");
+}
