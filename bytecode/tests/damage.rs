@@ -158,17 +158,15 @@ fn replace(bytes: &mut Vec<u8>, kind: u32, table: impl FnOnce(&mut Vec<u8>)) {
     bytes.extend(new);
 }
 
+/// Who looked at all that the object claims would not end before nextest ends the test.
 #[track_caller]
-fn is_refused_soon(bytes: Vec<u8>, why: &str) {
-    let start = Instant::now();
+fn is_refused(bytes: Vec<u8>, why: &str) {
     let inventory = Inventory::read(&bytes).unwrap_err().to_string();
     let error = Object::parse(bytes).unwrap_err().to_string();
     assert!(
         inventory.contains(why) && error.contains(why),
         "{inventory}; {error}"
     );
-    let took = start.elapsed();
-    assert!(took < Duration::from_secs(5), "took {took:?}");
 }
 
 /// 100,000 symbols whose names are ends of one of 2 MB: 200 GB of names in 5 MB.
@@ -188,7 +186,7 @@ fn names_that_overlap_take_neither_time_nor_memory() {
             symbols.extend(&last);
         }
     });
-    is_refused_soon(bytes, "its names overlap");
+    is_refused(bytes, "its names overlap");
 }
 
 /// 10,000 sections that all have the same 2 MB of relocations: 20 GB of them in 3 MB.
@@ -209,7 +207,7 @@ fn sections_that_overlap_take_neither_time_nor_memory() {
     let count = u16::try_from(table.len() / 64).unwrap();
     bytes[60..62].copy_from_slice(&count.to_le_bytes());
     bytes.extend(table);
-    is_refused_soon(bytes, "its sections overlap");
+    is_refused(bytes, "its sections overlap");
 }
 
 /// Relocations that reach into the names of symbols: to take some of them out changed the names,
@@ -221,5 +219,5 @@ fn a_section_over_another_is_refused() {
     // .rel.maps, and how far it is to the end of .strtab.
     let (header, size) = (headers + 6 * 64, 272_u64);
     bytes[header + 32..][..8].copy_from_slice(&size.to_le_bytes());
-    is_refused_soon(bytes, "its sections overlap");
+    is_refused(bytes, "its sections overlap");
 }
