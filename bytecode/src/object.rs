@@ -1,7 +1,6 @@
 //! An object that was checked, and what is in it.
 
-use std::fmt::Write as _;
-
+use model::Digest;
 use sha2::{Digest as _, Sha256};
 
 use crate::{
@@ -58,7 +57,7 @@ impl Object {
     /// definitions of the old kind (section `maps`) are rewritten into BTF-defined ones, because
     /// libbpf 1 takes no others.
     pub fn parse(bytes: Vec<u8>) -> Result<Self, Error> {
-        let digest = hex(&Sha256::digest(&bytes));
+        let digest = Digest::new(Sha256::digest(&bytes).into()).hex();
         Self::parse_named(bytes, digest)
     }
 
@@ -121,16 +120,6 @@ impl Object {
     pub fn has_core_relocations(&self) -> bool {
         self.core_relocations
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes
-        .iter()
-        .fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-            // Writing to a String cannot fail.
-            let _ = write!(text, "{byte:02x}");
-            text
-        })
 }
 
 fn license(elf: &Elf<'_>) -> Result<Option<String>, Error> {

@@ -22,9 +22,7 @@ const fn label(level: Level) -> &'static str {
 
 impl Log for Stderr {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        // At this level the HTTP library shows what it sends, credentials among it.
-        let bytes = metadata.level() == Level::Trace && metadata.target().starts_with("ureq");
-        metadata.level() <= log::max_level() && !bytes
+        metadata.level() <= log::max_level() && report::is_harmless(metadata)
     }
 
     fn log(&self, record: &Record<'_>) {

@@ -6,7 +6,7 @@ use std::{
     process::ExitCode,
 };
 
-use manager::report::{Report, explain};
+use manager::report::{Report, explain, in_one_line, one_paragraph};
 use model::ProgramId;
 
 /// Why a command failed.
@@ -108,14 +108,9 @@ impl fmt::Display for Failure {
         match self {
             Self::Usage(error) => error.fmt(f),
             Self::Several(failures) => failures.iter().try_for_each(|failure| failure.fmt(f)),
-            Self::Manifest(error) => match &error.source {
-                Some(why) => writeln!(f, "error: {error}: {why}"),
-                None => writeln!(
-                    f,
-                    "error: {}",
-                    manager::report::one_paragraph(&error.to_string())
-                ),
-            },
+            Self::Manifest(error) => {
+                writeln!(f, "error: {}", one_paragraph(&in_one_line(error)))
+            }
             Self::Input { what, error } => writeln!(f, "error: {what}: {error}"),
             Self::Differs => Ok(()),
             Self::Output(error) => writeln!(f, "error: cannot write the result: {error}"),

@@ -7,7 +7,10 @@ use std::{
 };
 
 use chrono::{DateTime, Local};
-use model::{Attach, BpfmanState, KernelState, Kind, ProceedOn, ProgramView, PullPolicy, Source};
+use model::{
+    Attach, BpfmanState, KernelState, Kind, ProceedOn, ProgramView, PullPolicy, Source,
+    global_bytes,
+};
 
 use crate::proto::{
     self, AttachInfo, KernelProgramInfo, ProgramInfo, attach_info::Info,
@@ -66,16 +69,9 @@ fn location(source: Source) -> Location {
 
 /// From the hex digits that the state keeps.
 fn globals(globals: &BTreeMap<String, String>) -> BTreeMap<String, Vec<u8>> {
-    let bytes = |hex: &String| {
-        let (pairs, _) = hex.as_bytes().as_chunks::<2>();
-        let digits = pairs.iter().filter_map(|pair| str::from_utf8(pair).ok());
-        digits
-            .filter_map(|digits| u8::from_str_radix(digits, 16).ok())
-            .collect()
-    };
     let pairs = globals.iter();
     pairs
-        .map(|(name, hex)| (name.clone(), bytes(hex)))
+        .map(|(name, hex)| (name.clone(), global_bytes(hex)))
         .collect()
 }
 

@@ -37,17 +37,17 @@ pub struct Args {
     idle_timeout: Option<u64>,
 
     /// Optional: Folder of the state, the lock and the pins of loaded programs.
-    #[arg(long, value_name = "DIR", default_value = "/run/bpfman")]
+    #[arg(long, value_name = "DIR", default_value_os_t = Options::default().runtime_dir)]
     #[arg(env = "BPFMAN_RUNTIME_DIR", hide_env_values = true, value_parser = absolute())]
     runtime_dir: PathBuf,
 
     /// Optional: Configuration file. It need not exist.
-    #[arg(long, value_name = "FILE", default_value = "/etc/bpfman/bpfman.toml")]
+    #[arg(long, value_name = "FILE", default_value_os_t = Options::default().config)]
     #[arg(env = "BPFMAN_CONFIG", hide_env_values = true, value_parser = absolute())]
     config: PathBuf,
 
     /// Optional: Folder of the images that were pulled.
-    #[arg(long, value_name = "DIR", default_value = "/var/lib/bpfman/images")]
+    #[arg(long, value_name = "DIR", default_value_os_t = Options::default().image_dir)]
     #[arg(env = "BPFMAN_IMAGE_DIR", hide_env_values = true, value_parser = absolute())]
     image_dir: PathBuf,
 

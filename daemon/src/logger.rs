@@ -7,7 +7,7 @@ use std::{
 };
 
 use log::{Level, LevelFilter, Log, Metadata, Record};
-use manager::report::one_paragraph;
+use manager::report;
 
 #[derive(Debug)]
 struct Stderr {
@@ -30,9 +30,7 @@ const fn prefix(level: Level, journal: bool) -> &'static str {
 
 impl Log for Stderr {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        // At this level the HTTP library shows what it sends, credentials among it.
-        let bytes = metadata.level() == Level::Trace && metadata.target().starts_with("ureq");
-        metadata.level() <= log::max_level() && !bytes
+        metadata.level() <= log::max_level() && report::is_harmless(metadata)
     }
 
     fn log(&self, record: &Record<'_>) {
@@ -40,7 +38,7 @@ impl Log for Stderr {
             return;
         }
         let prefix = prefix(record.level(), self.journal);
-        let mut text = one_paragraph(&record.args().to_string());
+        let mut text = report::one_paragraph(&record.args().to_string());
         if self.journal {
             text = text.replace('\n', &format!("\n{prefix}"));
         }

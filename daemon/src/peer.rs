@@ -1,7 +1,8 @@
 //! Who asks.
 
-use std::fmt::{self, Write as _};
+use std::fmt;
 
+use model::Digest;
 use sha2::{Digest as _, Sha256};
 use tonic::{
     Request,
@@ -47,18 +48,12 @@ impl Peer {
         let address = remote.get_ref().remote_addr();
         Self::Remote {
             address: address.map_or_else(|| "unknown".into(), |address| address.to_string()),
-            certificate: first.map_or_else(|| "none".into(), |first| hex(&Sha256::digest(first))),
+            certificate: first.map_or_else(
+                || "none".into(),
+                |first| Digest::new(Sha256::digest(first).into()).hex(),
+            ),
         }
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    let mut text = String::new();
-    for byte in bytes {
-        // A String takes everything.
-        let _ = write!(text, "{byte:02x}");
-    }
-    text
 }
 
 impl fmt::Display for Peer {

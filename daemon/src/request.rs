@@ -164,12 +164,12 @@ fn attach(info: Info) -> Result<Attach> {
     let attach = match info {
         Info::XdpAttachInfo(info) => Attach::Xdp {
             net: net(info.iface, info.netns, info.priority)?,
-            proceed_on: proceed_on(Kind::Xdp, info.proceed_on, ProceedOn::XDP_DEFAULT)?,
+            proceed_on: proceed_on(Kind::Xdp, info.proceed_on)?,
         },
         Info::TcAttachInfo(info) => Attach::Tc {
             net: net(info.iface, info.netns, info.priority)?,
             direction: info.direction.parse()?,
-            proceed_on: proceed_on(Kind::Tc, info.proceed_on, ProceedOn::TC_DEFAULT)?,
+            proceed_on: proceed_on(Kind::Tc, info.proceed_on)?,
         },
         Info::TcxAttachInfo(info) => Attach::Tcx {
             net: net(info.iface, info.netns, info.priority)?,
@@ -207,9 +207,9 @@ fn net(iface: String, netns: Option<String>, priority: i32) -> Result<NetAttach>
     })
 }
 
-fn proceed_on(kind: Kind, values: Vec<i32>, default: ProceedOn) -> Result<ProceedOn> {
+fn proceed_on(kind: Kind, values: Vec<i32>) -> Result<ProceedOn> {
     if values.is_empty() {
-        return Ok(default);
+        return Ok(ProceedOn::default_of(kind));
     }
     Ok(ProceedOn::from_values(kind, values)?)
 }

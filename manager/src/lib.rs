@@ -65,18 +65,6 @@ impl Manager {
         load::load(self, request, progress).map_err(Error::or_privilege)
     }
 
-    /// Loads and attaches a program in the place of another one: no packet and no event misses
-    /// both. On failure everything is as it was before.
-    pub fn replace(
-        &self,
-        old: ProgramId,
-        request: &LoadRequest,
-        progress: &Progress<'_>,
-    ) -> Result<ProgramView> {
-        request.reserves_nothing()?;
-        replace::replace(self, old, request, progress).map_err(Error::or_privilege)
-    }
-
     /// Detaches and unloads programs of ours. All are tried; those that failed are answered with
     /// their errors.
     pub fn unload(&self, ids: &[ProgramId]) -> Result<Vec<(ProgramId, Error)>> {

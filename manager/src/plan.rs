@@ -2,7 +2,6 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fmt::Write as _,
     os::fd::OwnedFd,
     path::Path,
 };
@@ -12,7 +11,7 @@ use bytecode::{
     image::{self, Images, Progress},
 };
 use kernel::{Loaded, PinTree, Role, Spec, Value};
-use model::{ProgramId, Provenance, Record, Source};
+use model::{ProgramId, Provenance, Record, Source, hex_globals};
 
 use crate::{Error, LoadRequest, Result, session::Session};
 
@@ -184,12 +183,7 @@ impl<'a> Plan<'a> {
             digest: self.object.digest().to_owned(),
             attach: self.request.attach.clone(),
             place,
-            globals: self
-                .request
-                .globals
-                .iter()
-                .map(|(k, v)| (k.clone(), hex(v)))
-                .collect(),
+            globals: hex_globals(&self.request.globals),
             metadata: self.request.metadata.clone(),
             map_owner: self.request.map_owner_id,
             maps,
@@ -226,14 +220,6 @@ pub(crate) fn resolve(
             })
         }
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        // Writing to a String cannot fail.
-        let _ = write!(text, "{byte:02X}");
-        text
-    })
 }
 
 fn names_in(folder: &Path) -> Vec<String> {

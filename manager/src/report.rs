@@ -56,6 +56,25 @@ pub fn explain(
     say_hint(f, hint)
 }
 
+/// An error with all its causes, for a remark.
+pub fn in_one_line(error: &dyn error::Error) -> String {
+    let (mut said, mut cause) = (error.to_string(), error.source());
+    while let Some(error) = cause {
+        let why = error.to_string();
+        if !said.ends_with(&why) {
+            said = format!("{said}: {why}");
+        }
+        cause = error.source();
+    }
+    said
+}
+
+/// Whether a remark may be shown at all: at the level of traces the HTTP library shows what it
+/// sends, credentials among it.
+pub fn is_harmless(metadata: &log::Metadata<'_>) -> bool {
+    metadata.level() < log::Level::Trace || !metadata.target().starts_with("ureq")
+}
+
 /// What failed. Alone where a log of the verifier follows: the error number that comes with one
 /// (permission denied, invalid argument) only misleads.
 fn headline(f: &mut impl fmt::Write, doing: &str, error: &dyn error::Error) -> fmt::Result {

@@ -16,7 +16,7 @@ use rustix::{
     fs::inotify,
 };
 
-use crate::{Error, Manager, Outcome, Result, Target};
+use crate::{Error, Manager, Outcome, Result, Target, report::in_one_line};
 
 /// What is watched, and how often when nothing says that something changed.
 #[derive(Clone, Debug)]
@@ -56,7 +56,10 @@ impl Manager {
             let files = notices(&watch.folder);
             links.clear().map_err(wait("interfaces"))?;
             if let Err(error) = self.look(watch, &mut memory) {
-                memory.complain(&format!("cannot look at the programs: {}", whole(&error)));
+                memory.complain(&format!(
+                    "cannot look at the programs: {}",
+                    in_one_line(&error)
+                ));
             }
             let others = [Some(links.as_fd()), files.as_ref().map(AsFd::as_fd)];
             let others = others.into_iter().flatten();
@@ -75,10 +78,7 @@ impl Manager {
             .errors
             .iter()
             .chain(&wrong)
-            .map(|error| match &error.source {
-                Some(source) => format!("{error}: {source}"),
-                None => error.to_string(),
-            })
+            .map(|error| in_one_line(error))
             .collect();
         let changed = memory.wished != desired;
         memory.wished.clone_from(&desired);
@@ -160,7 +160,7 @@ impl Memory {
             Ok(Some(id)) => id,
             Ok(None) => return,
             Err(error) => {
-                let complaint = format!("{identity}: {}", whole(&error));
+                let complaint = format!("{identity}: {}", in_one_line(&error));
                 now.extend(self.hear(vec![complaint]));
                 return;
             }
@@ -191,20 +191,6 @@ impl Memory {
         }
         self.loaded.insert(identity, id);
     }
-}
-
-/// An error with its causes, in one line.
-fn whole(error: &Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = std::error::Error::source(error);
-    while let Some(error) = cause {
-        let why = error.to_string();
-        if !text.ends_with(&why) {
-            text = format!("{text}: {why}");
-        }
-        cause = error.source();
-    }
-    text
 }
 
 /// Waits until something happens or the time is over. Answers whether it is time to stop.

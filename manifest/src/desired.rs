@@ -1,6 +1,6 @@
 //! One program that should be loaded.
 
-use std::{collections::BTreeMap, fmt, fmt::Write as _};
+use std::{collections::BTreeMap, fmt};
 
 use model::{Attach, Source};
 
@@ -38,21 +38,6 @@ impl Desired {
             map_owner: self.map_owner.as_ref().map(Selector::to_line),
         };
         of.with(&self.labels)
-    }
-
-    /// Its global variables as records keep them.
-    pub(crate) fn hex_globals(&self) -> BTreeMap<String, String> {
-        let hex = |bytes: &[u8]| {
-            bytes.iter().fold(String::new(), |mut text, byte| {
-                // Writing to a String cannot fail.
-                let _ = write!(text, "{byte:02X}");
-                text
-            })
-        };
-        let globals = self.globals.iter();
-        globals
-            .map(|(name, value)| (name.clone(), hex(value)))
-            .collect()
     }
 }
 

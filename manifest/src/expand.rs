@@ -40,7 +40,7 @@ pub fn expand(documents: &[Document], host: &Host) -> (Vec<Desired>, Vec<Error>)
     (desired, errors)
 }
 
-/// The kind of a document that was checked.
+/// The kind of a document; None for an unknown one.
 pub(crate) fn kind_of(document: &Document) -> Option<Kind> {
     let name = &document.written.kind.value;
     KINDS.iter().copied().find(|kind| kind_name(*kind) == *name)
@@ -365,12 +365,8 @@ impl Reader<'_> {
     }
 
     fn proceed_on(&self) -> Result<ProceedOn, Error> {
-        let default = match self.kind {
-            Kind::Tc => ProceedOn::TC_DEFAULT,
-            _ => ProceedOn::XDP_DEFAULT,
-        };
         let Some(words) = &self.spec().proceedon else {
-            return Ok(default);
+            return Ok(ProceedOn::default_of(self.kind));
         };
         let mut set = ProceedOn(0);
         for word in &words.value {

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use model::{Attach, NetAttach, ProgramId, Record, Source};
+use model::{Attach, NetAttach, ProgramId, Record, Source, global_bytes};
 use serde::Serialize;
 
 use crate::{
@@ -166,7 +166,7 @@ fn spec(record: &Record, selector: Option<Selector>) -> Spec {
         globaldata: record
             .globals
             .iter()
-            .map(|(name, hex)| (name.clone(), STANDARD.encode(bytes(hex))))
+            .map(|(name, hex)| (name.clone(), STANDARD.encode(global_bytes(hex))))
             .collect(),
         mapownerselector: selector.map(|selector| selector.0),
         ..Spec::default()
@@ -270,13 +270,4 @@ fn name_apart(documents: &mut [Document]) {
             document.metadata.name = format!("{first}-{number}");
         }
     }
-}
-
-fn bytes(hex: &str) -> Vec<u8> {
-    let digits: Vec<u8> = hex
-        .chars()
-        .filter_map(|digit| digit.to_digit(16).and_then(|d| u8::try_from(d).ok()))
-        .collect();
-    let (pairs, _) = digits.as_chunks::<2>();
-    pairs.iter().map(|[high, low]| high << 4 | low).collect()
 }

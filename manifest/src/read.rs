@@ -193,11 +193,7 @@ fn check(document: &Document) -> Vec<Error> {
             format!("the label '{key}' is one of bpfman's own"),
         );
     }
-    let kind = KINDS
-        .iter()
-        .copied()
-        .find(|kind| kind_name(*kind) == written.kind.value);
-    let Some(kind) = kind else {
+    let Some(kind) = expand::kind_of(document) else {
         let known: Vec<_> = KINDS.iter().map(|kind| kind_name(*kind)).collect();
         let what = format!(
             "unknown kind '{}': use one of {}",

@@ -203,6 +203,18 @@ pub struct Holder {
     pub namespace: Option<String>,
 }
 
+impl Holder {
+    /// A runtime by its name, as long as it is not known where it is asked.
+    pub fn of(runtime: Runtime) -> Self {
+        Self {
+            runtime,
+            at: runtime.name().into(),
+            user: None,
+            namespace: None,
+        }
+    }
+}
+
 impl fmt::Display for Holder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.runtime)?;

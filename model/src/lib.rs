@@ -4,6 +4,7 @@
 
 mod attach;
 mod chain;
+mod globals;
 mod id;
 mod image;
 mod kernel_type;
@@ -15,6 +16,7 @@ mod view;
 
 pub use attach::{Attach, AttachError, Direction, MAX_PRIORITY, NetAttach, Tracepoint};
 pub use chain::{Chain, ChainFull, DEFAULT_PRIORITY, Member, SLOTS};
+pub use globals::{global_bytes, hex_globals};
 pub use id::{LinkId, MapId, ProgramId};
 pub use image::{
     AuthError, HeldImage, Holder, ImageOrigin, ImageView, Provenance, PullPolicy, Pulled,

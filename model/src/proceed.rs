@@ -70,6 +70,14 @@ fn value(kind: Kind, bit: u32) -> i32 {
 }
 
 impl ProceedOn {
+    /// What a program of this kind proceeds on unless somebody says otherwise.
+    pub const fn default_of(kind: Kind) -> Self {
+        match kind {
+            Kind::Tc => Self::TC_DEFAULT,
+            _ => Self::XDP_DEFAULT,
+        }
+    }
+
     /// `pass, dispatcher_return`.
     pub const XDP_DEFAULT: Self = Self(1 << 2 | 1 << DISPATCHER_RETURN);
     /// `ok, pipe, dispatcher_return`.

@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use rustix::mount::{MountFlags, mount, mount_move};
 use rustix::process::{Pid, WaitOptions, chroot, wait};
 use rustix::system::{RebootCommand, init_module, reboot};
@@ -100,9 +100,7 @@ fn read_job() -> Result<Job> {
 /// Leaves this file system for the one on the disk, and becomes its `/sbin/init`.
 fn start_disk() -> Result<()> {
     let disk = Path::new("/dev/vda");
-    if !wait_until(Duration::from_secs(10), || disk.exists()) {
-        bail!("no disk appeared");
-    }
+    wait_for(|| disk.exists().then_some(())).context("no disk appeared")?;
     let root = "/disk";
     std::fs::create_dir_all(root)?;
     mount(disk, root, "ext4", MountFlags::empty(), None).context("mount the disk")?;
@@ -132,15 +130,15 @@ pub(crate) fn agent() -> Result<()> {
     crate::sh::run(Command::new("systemctl").arg("poweroff"))
 }
 
-fn wait_until(limit: Duration, condition: impl Fn() -> bool) -> bool {
-    let end = Instant::now() + limit;
-    while !condition() {
-        if Instant::now() >= end {
-            return false;
+/// Waits for a device that the kernel is still looking for.
+fn wait_for<T>(find: impl Fn() -> Option<T>) -> Option<T> {
+    let end = Instant::now() + Duration::from_secs(10);
+    loop {
+        match find() {
+            None if Instant::now() < end => std::thread::sleep(Duration::from_millis(5)),
+            found => return found,
         }
-        std::thread::sleep(Duration::from_millis(5));
     }
-    true
 }
 
 fn load_modules(names: &[String]) -> Result<()> {
@@ -159,15 +157,9 @@ fn load_modules(names: &[String]) -> Result<()> {
 }
 
 fn open_port() -> Result<File> {
-    let end = Instant::now() + Duration::from_secs(10);
-    while Instant::now() < end {
-        if let Some(path) = find_port() {
-            let file = File::options().read(true).write(true).open(&path);
-            return file.with_context(|| format!("open {}", path.display()));
-        }
-        std::thread::sleep(Duration::from_millis(5));
-    }
-    bail!("no virtio port {PORT} appeared")
+    let path = wait_for(find_port).with_context(|| format!("no virtio port {PORT} appeared"))?;
+    let file = File::options().read(true).write(true).open(&path);
+    file.with_context(|| format!("open {}", path.display()))
 }
 
 fn find_port() -> Option<PathBuf> {

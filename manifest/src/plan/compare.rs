@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, fmt::Display};
 
-use model::{Attach, NetAttach, Record, Source};
+use model::{Attach, NetAttach, Record, Source, hex_globals};
 
 use super::{Difference, Wish};
 use crate::identity::{is_reserved, labels};
@@ -32,7 +32,7 @@ pub(super) fn differences(wish: &Wish, record: &Record) -> Vec<Difference> {
     if let Some(function) = &desired.function {
         all.extend(difference("bpffunctionname", &record.name, function));
     }
-    let globals = desired.hex_globals();
+    let globals = hex_globals(&desired.globals);
     all.extend(maps_differ("globaldata", &record.globals, &globals));
     attachments(&record.attach, &desired.attach, &mut all);
     all

@@ -55,7 +55,7 @@ fn record(desired: &Desired, id: u32, maps: u32, owner: Option<u32>) -> Record {
             ns_ino: 2,
             ifindex: 3,
         }),
-        globals: desired.hex_globals(),
+        globals: model::hex_globals(&desired.globals),
         metadata: desired.metadata(),
         map_owner: owner.map(ProgramId),
         maps: ProgramId(maps),

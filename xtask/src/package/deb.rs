@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use anyhow::{Context, Result};
 
@@ -157,35 +157,17 @@ impl Tree {
         self.put(to, mode, read(from)?)
     }
 
+    /// A file with `.gz` behind its name, without time and name inside, as Debian wants it.
     fn compressed(&self, path: &str, content: &[u8]) -> Result<()> {
-        self.put(path, 0o644, gzip(content)?)
+        self.put(path, 0o644, content)?;
+        let mut gzip = Command::new("gzip");
+        gzip.args(["-9", "--no-name"]).arg(self.root.join(path));
+        sh::output(&mut gzip).map(drop)
     }
 }
 
 fn read(path: &str) -> Result<Vec<u8>> {
     fs::read(sh::repo().join(path)).with_context(|| format!("read {path}"))
-}
-
-/// Without time and name inside, as Debian wants it.
-fn gzip(content: &[u8]) -> Result<Vec<u8>> {
-    use std::io::Write as _;
-    let mut child = Command::new("gzip")
-        .args(["-9", "--no-name", "--stdout"])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .context("start gzip")?;
-    let mut stdin = child.stdin.take().context("gzip has no input")?;
-    let output = std::thread::scope(|scope| {
-        let writer = scope.spawn(move || stdin.write_all(content));
-        let output = child.wait_with_output();
-        writer
-            .join()
-            .map_err(|_| anyhow::anyhow!("writing to gzip failed"))??;
-        anyhow::Ok(output?)
-    })?;
-    anyhow::ensure!(output.status.success(), "gzip ended with {}", output.status);
-    Ok(output.stdout)
 }
 
 fn programs(tree: &Tree, binaries: &Binaries) -> Result<()> {
@@ -227,7 +209,7 @@ fn generated(tree: &Tree, binaries: &Binaries, stamp: &Stamp) -> Result<()> {
         // The title, which has no date yet.
         let page = String::from_utf8(page).context(name.clone())?;
         let page = page.replacen(" 8 \"\" ", &format!(" 8 \"{}\" ", stamp.day), 1);
-        tree.compressed(&format!("usr/share/man/man8/{name}.gz"), page.as_bytes())?;
+        tree.compressed(&format!("usr/share/man/man8/{name}"), page.as_bytes())?;
     }
     for (shell, to) in [
         ("bash", "bash-completion/completions/bpfman"),
@@ -248,18 +230,18 @@ fn documents(tree: &Tree, version: &str, stamp: &Stamp) -> Result<()> {
     }
     tree.copy("daemon/proto/bpfman.proto", &to("bpfman.proto"), 0o644)?;
     tree.copy("README.md", &to("README.md"), 0o644)?;
-    tree.compressed(&to("changelog.gz"), &read("CHANGELOG.md")?)?;
+    tree.compressed(&to("changelog"), &read("CHANGELOG.md")?)?;
     let entry = format!(
         "bpfman ({version}) unstable; urgency=medium\n\n  * See changelog.gz.\n\n -- {MAINTAINER}  {}\n",
         stamp.date
     );
-    tree.compressed(&to("changelog.Debian.gz"), entry.as_bytes())?;
+    tree.compressed(&to("changelog.Debian"), entry.as_bytes())?;
     let mut copyright = String::from_utf8(read("packaging/debian/copyright")?)?;
     for (file, license) in [("LICENSE-APACHE", "Apache-2.0"), ("LICENSE-MIT", "MIT")] {
         copyright += &stanza(license, &String::from_utf8(read(file)?)?);
     }
     tree.put(&to("copyright"), 0o644, copyright)?;
-    tree.compressed(&to("libraries.gz"), licenses::text()?.as_bytes())
+    tree.compressed(&to("libraries"), licenses::text()?.as_bytes())
 }
 
 /// A license as a field of a copyright file: indented, empty lines as dots.

@@ -118,12 +118,7 @@ impl Asked<'_> {
     }
 
     fn list_podman_of(&mut self, user: &User, limits: Limits) -> Vec<HeldImage> {
-        let mut holder = Holder {
-            runtime: Runtime::Podman,
-            at: podman::socket(user),
-            user: user.name.clone(),
-            namespace: None,
-        };
+        let mut holder = podman::holder(&podman::socket(user), user);
         match of_engine(&holder, &Engine::new(&holder.at)) {
             Ok(images) => return images,
             Err(RuntimeError::Unreachable { source }) if podman::is_silent(&source) => {}

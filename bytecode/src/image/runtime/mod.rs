@@ -241,12 +241,7 @@ impl<'a> Asked<'a> {
     fn docker_engines(&mut self) -> Vec<(Holder, Engine)> {
         let mut engines = Vec::new();
         for socket in docker::sockets(self.settings.docker_socket.as_deref()) {
-            let mut holder = Holder {
-                runtime: Runtime::Docker,
-                at: "docker".into(),
-                user: None,
-                namespace: None,
-            };
+            let mut holder = Holder::of(Runtime::Docker);
             match socket {
                 Ok(socket) => {
                     let engine = Engine::new(&socket.path);
@@ -262,12 +257,7 @@ impl<'a> Asked<'a> {
 
     /// The service of Podman at an address that somebody named.
     fn podman_at(&mut self, address: Result<PathBuf, RuntimeError>) -> Option<(Holder, Engine)> {
-        let mut holder = Holder {
-            runtime: Runtime::Podman,
-            at: "podman".into(),
-            user: None,
-            namespace: None,
-        };
+        let mut holder = Holder::of(Runtime::Podman);
         let path = address.map_err(|error| self.skip(&holder, &error)).ok()?;
         let engine = Engine::new(&path);
         holder.at = path;
@@ -293,12 +283,7 @@ impl<'a> Asked<'a> {
 
     /// A connection to containerd, where there is one.
     fn containerd(&mut self) -> Option<(Holder, Connection)> {
-        let mut holder = Holder {
-            runtime: Runtime::Containerd,
-            at: "containerd".into(),
-            user: None,
-            namespace: None,
-        };
+        let mut holder = Holder::of(Runtime::Containerd);
         let (path, is_named) = containerd::socket(self.settings.containerd_socket.as_ref())
             .map_err(|error| self.skip(&holder, &error))
             .ok()?;

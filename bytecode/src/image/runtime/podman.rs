@@ -18,7 +18,7 @@ use super::{
     user::{User, var},
 };
 
-fn holder(at: &Path, user: &User) -> Holder {
+pub(super) fn holder(at: &Path, user: &User) -> Holder {
     Holder {
         runtime: Runtime::Podman,
         at: at.to_owned(),
