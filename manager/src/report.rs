@@ -56,6 +56,19 @@ pub fn explain(
     say_hint(f, hint)
 }
 
+/// An error with all its causes, for a remark.
+pub(crate) fn in_one_line(error: &dyn error::Error) -> String {
+    let (mut said, mut cause) = (error.to_string(), error.source());
+    while let Some(error) = cause {
+        let why = error.to_string();
+        if !said.ends_with(&why) {
+            said = format!("{said}: {why}");
+        }
+        cause = error.source();
+    }
+    said
+}
+
 /// What failed. Alone where a log of the verifier follows: the error number that comes with one
 /// (permission denied, invalid argument) only misleads.
 fn headline(f: &mut impl fmt::Write, doing: &str, error: &dyn error::Error) -> fmt::Result {
