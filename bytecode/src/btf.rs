@@ -1,7 +1,10 @@
 //! BTF: what the kernel reads of it is read here too, and the description of rewritten map
 //! definitions is added to it. Formats: `Documentation/bpf/btf.rst` of the kernel.
 
-use std::collections::{HashMap, HashSet};
+use std::{
+    cell::Cell,
+    collections::{HashMap, HashSet},
+};
 
 use object::{Endian as _, Endianness as Order};
 
@@ -35,7 +38,7 @@ impl<'a> Debug<'a> {
         self.functions.contains(&(section, offset))
     }
 
-    fn parse(btf: &Btf<'a>, ext: &'a [u8]) -> Option<Self> {
+    pub(crate) fn parse(btf: &Btf<'a>, ext: &'a [u8]) -> Option<Self> {
         if byte_order(ext)? != btf.order {
             return None;
         }
@@ -77,6 +80,9 @@ pub(crate) struct Btf<'a> {
     order: Order,
     types: &'a [u8],
     strings: &'a [u8],
+    /// How much more of names is read, in bytes. Names may overlap, so that a forged section of a
+    /// few MB could have terabytes of them.
+    room: Cell<usize>,
 }
 
 /// A type, by its fields. Ids count from 1.
@@ -98,10 +104,13 @@ impl<'a> Btf<'a> {
         let body = data.get(word(4)? as usize..)?;
         let types = slice(body, word(8)?, word(12)?)?;
         let strings = slice(body, word(16)?, word(20)?)?;
-        (strings.last() == Some(&0)).then_some(Self {
+        // Libbpf and the kernel refuse others: the first string is the name of what has none.
+        let sound = strings.first() == Some(&0) && strings.last() == Some(&0);
+        sound.then_some(Self {
             order,
             types,
             strings,
+            room: Cell::new(data.len().saturating_mul(8)),
         })
     }
 
@@ -137,6 +146,8 @@ impl<'a> Btf<'a> {
     pub(crate) fn string(&self, offset: u32) -> Option<&'a str> {
         let rest = self.strings.get(offset as usize..)?;
         let end = rest.iter().position(|byte| *byte == 0)?;
+        // Also where there is no name, something was looked at.
+        self.room.set(self.room.get().checked_sub(end + 1)?);
         str::from_utf8(&rest[..end]).ok()
     }
 }
@@ -370,6 +381,17 @@ mod tests {
         assert_eq!(after.word(section, 4), Some(KIND_DATASEC << 24 | 2));
         let old = &before.types[before.types.len() - 12..];
         assert_eq!(&section[HEAD..HEAD + 12], old);
+    }
+
+    /// Found by the fuzzer: types without a name got the first bytes of the strings for one.
+    #[test]
+    fn strings_must_begin_with_the_empty_one() {
+        let mut data = with_maps(None, &[map("hits")]).unwrap();
+        let strings = data.len() - Btf::parse(&data).unwrap().strings.len();
+        data[strings] = b'x';
+        assert!(Btf::parse(&data).is_none());
+        let error = with_maps(Some(&data), &[map("seen")]).unwrap_err();
+        assert!(matches!(error, Error::Damaged(_)), "{error}");
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! The one view of an ELF object that the rest of the crate reads through.
 
+use std::ops::Range;
+
 use object::{
     Endianness as Order, SymbolIndex,
     elf::{
@@ -97,9 +99,16 @@ impl<'a> Elf<'a> {
         }
         let table = section_table(header, order, bytes)?;
         let mut sections = Vec::with_capacity(table.len());
+        let mut room = Room::of(bytes);
+        let headers = (table.len() * size_of::<RawSection>()) as u64;
+        let mut taken = vec![
+            extent(0, HEADER_SIZE),
+            extent(header.e_shoff.get(order), headers),
+        ];
         for (index, raw) in table.enumerate() {
-            check_extent(raw, order, bytes)?;
+            taken.extend(contents(raw, order, bytes)?);
             let name = table.section_name(order, raw).map_err(Error::Elf)?;
+            room.take(name.len() as u64, NAMES)?;
             let name = str::from_utf8(name)
                 .map_err(|_| Error::Damaged("the name of a section is not UTF-8"))?;
             sections.push(Section {
@@ -110,19 +119,36 @@ impl<'a> Elf<'a> {
                 raw,
             });
         }
+        check_apart(taken)?;
         let symbols = table
             .symbols(order, bytes, SHT_SYMTAB)
             .map_err(Error::Elf)?;
         if symbols.is_empty() {
             return Err(Error::Stripped);
         }
-        Ok(Self {
+        let elf = Self {
             bytes,
             order,
             header,
             sections,
             symbols,
-        })
+        };
+        elf.check_names()?;
+        Ok(elf)
+    }
+
+    /// Whoever keeps a symbol keeps its name and that of its section.
+    fn check_names(&self) -> Result<(), Error> {
+        let mut room = Room::of(self.bytes);
+        for (index, raw) in self.symbols.enumerate() {
+            let name = self.symbols.symbol_name(self.order, raw).unwrap_or(b"");
+            room.take(name.len() as u64, NAMES)?;
+            let section = self.symbols.symbol_section(self.order, raw, index);
+            let section = section.ok().flatten().and_then(|of| self.section(of.0));
+            let name = section.map_or("", |section| section.name);
+            room.take(name.len() as u64, NAMES)?;
+        }
+        Ok(())
     }
 
     pub(crate) fn endianness(&self) -> Endianness {
@@ -231,6 +257,24 @@ impl<'a> Elf<'a> {
     }
 }
 
+/// The same bytes may stand for several names, which share their ends. But a forged file of a few
+/// MB could have terabytes of names that way, and whatever looks at each of them would never end.
+struct Room(u64);
+
+const NAMES: &str = "its names overlap";
+
+impl Room {
+    /// Four times what an object has: none that a compiler makes shares more.
+    fn of(bytes: &[u8]) -> Self {
+        Self(bytes.len() as u64 * 4)
+    }
+
+    fn take(&mut self, size: u64, complaint: &'static str) -> Result<(), Error> {
+        self.0 = self.0.checked_sub(size).ok_or(Error::Damaged(complaint))?;
+        Ok(())
+    }
+}
+
 /// An offset as an index. One that no slice can have stays out of every slice.
 pub(crate) fn position(offset: u64) -> usize {
     usize::try_from(offset).unwrap_or(usize::MAX)
@@ -329,23 +373,36 @@ fn section_table<'a>(
     header.sections(order, bytes).map_err(Error::Elf)
 }
 
-fn check_extent(raw: &RawSection, order: Order, bytes: &[u8]) -> Result<(), Error> {
+/// The bytes of the file that are a section, if it has any there.
+fn contents(raw: &RawSection, order: Order, bytes: &[u8]) -> Result<Option<Range<u64>>, Error> {
     if matches!(raw.sh_type(order), SHT_NOBITS | SHT_NULL) {
-        return Ok(());
+        return Ok(None);
     }
     let has = bytes.len() as u64;
-    let needs = raw
-        .sh_offset
-        .get(order)
-        .saturating_add(raw.sh_size.get(order));
-    if needs > has {
+    let extent = extent(raw.sh_offset.get(order), raw.sh_size.get(order));
+    if extent.end > has {
         return Err(Error::Truncated {
             what: "last section",
-            needs,
+            needs: extent.end,
             has,
         });
     }
-    Ok(())
+    Ok(Some(extent).filter(|extent| !extent.is_empty()))
+}
+
+fn extent(start: u64, size: u64) -> Range<u64> {
+    start..start.saturating_add(size)
+}
+
+/// What is rewritten in place must not be part of something else as well, and a forged file of a
+/// few MB must not have terabytes of sections.
+fn check_apart(mut taken: Vec<Range<u64>>) -> Result<(), Error> {
+    taken.sort_unstable_by_key(|extent| extent.start);
+    if taken.is_sorted_by(|before, after| before.end <= after.start) {
+        Ok(())
+    } else {
+        Err(Error::Damaged("its sections overlap"))
+    }
 }
 
 fn section_kind(name: &str, raw: &RawSection, order: Order) -> Kind {

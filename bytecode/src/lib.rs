@@ -11,6 +11,10 @@ mod choose;
 mod elf;
 mod error;
 mod file;
+/// What the fuzzers of `fuzz/` call. Never part of what ships.
+#[doc(hidden)]
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod globals;
 pub mod image;
 mod inventory;

@@ -140,3 +140,84 @@ fn overlapping_functions_take_no_longer() {
     // Whatever it makes of them, it has looked at them: the section is .text.
     assert!(object.is_err_and(|error| error.to_string().contains("no eBPF program")));
 }
+
+/// Puts another table in the place of the first one of a kind, behind the end of the object.
+fn replace(bytes: &mut Vec<u8>, kind: u32, table: impl FnOnce(&mut Vec<u8>)) {
+    let word = |bytes: &[u8], at: usize| {
+        usize::try_from(u64::from_le_bytes(*bytes[at..].first_chunk().unwrap())).unwrap()
+    };
+    let header = (word(bytes, 40)..)
+        .step_by(64)
+        .find(|at| bytes[at + 4..at + 8] == kind.to_le_bytes())
+        .unwrap();
+    let (start, size) = (word(bytes, header + 24), word(bytes, header + 32));
+    let mut new = bytes[start..start + size].to_vec();
+    table(&mut new);
+    let place = [bytes.len() as u64, new.len() as u64].map(u64::to_le_bytes);
+    bytes[header + 24..header + 40].copy_from_slice(place.as_flattened());
+    bytes.extend(new);
+}
+
+/// Who looked at all that the object claims would not end before nextest ends the test.
+#[track_caller]
+fn is_refused(bytes: Vec<u8>, why: &str) {
+    let inventory = Inventory::read(&bytes).unwrap_err().to_string();
+    let error = Object::parse(bytes).unwrap_err().to_string();
+    assert!(
+        inventory.contains(why) && error.contains(why),
+        "{inventory}; {error}"
+    );
+}
+
+/// 100,000 symbols whose names are ends of one of 2 MB: 200 GB of names in 5 MB.
+#[test]
+fn names_that_overlap_take_neither_time_nor_memory() {
+    let mut bytes = bytes("examples/xdp_pass.bpf.o");
+    let mut first = 0;
+    replace(&mut bytes, 3, |strings| {
+        first = u32::try_from(strings.len()).unwrap();
+        strings.resize(strings.len() + (2 << 20), b'a');
+        strings.push(0);
+    });
+    replace(&mut bytes, 2, |symbols| {
+        let last = symbols[symbols.len() - 20..].to_vec();
+        for name in first..first + 100_000 {
+            symbols.extend(name.to_le_bytes());
+            symbols.extend(&last);
+        }
+    });
+    is_refused(bytes, "its names overlap");
+}
+
+/// 10,000 sections that all have the same 2 MB of relocations: 20 GB of them in 3 MB.
+#[test]
+fn sections_that_overlap_take_neither_time_nor_memory() {
+    let mut bytes = bytes("test/calls.bpf.o");
+    replace(&mut bytes, 9, |relocations| {
+        let entry = relocations[..16].to_vec();
+        relocations.extend(entry.repeat(128 << 10));
+    });
+    let headers = usize::try_from(u64::from_le_bytes(*bytes[40..].first_chunk().unwrap())).unwrap();
+    let count = usize::from(u16::from_le_bytes(*bytes[60..].first_chunk().unwrap()));
+    let mut table = bytes[headers..headers + count * 64].to_vec();
+    let at = table.chunks(64).position(|header| header[4] == 9).unwrap();
+    table.extend(table[at * 64..][..64].repeat(10_000));
+    let place = (bytes.len() as u64).to_le_bytes();
+    bytes[40..48].copy_from_slice(&place);
+    let count = u16::try_from(table.len() / 64).unwrap();
+    bytes[60..62].copy_from_slice(&count.to_le_bytes());
+    bytes.extend(table);
+    is_refused(bytes, "its sections overlap");
+}
+
+/// Relocations that reach into the names of symbols: to take some of them out changed the names,
+/// and with them the program.
+#[test]
+fn a_section_over_another_is_refused() {
+    let mut bytes = bytes("test/tail_call.bpf.o");
+    let headers = usize::try_from(u64::from_le_bytes(*bytes[40..].first_chunk().unwrap())).unwrap();
+    // .rel.maps, and how far it is to the end of .strtab.
+    let (header, size) = (headers + 6 * 64, 272_u64);
+    bytes[header + 32..][..8].copy_from_slice(&size.to_le_bytes());
+    is_refused(bytes, "its sections overlap");
+}

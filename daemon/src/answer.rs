@@ -75,7 +75,7 @@ fn globals(globals: &BTreeMap<String, String>) -> BTreeMap<String, Vec<u8>> {
         .collect()
 }
 
-fn attach(attach: Attach, position: Option<usize>) -> Info {
+pub(crate) fn attach(attach: Attach, position: Option<usize>) -> Info {
     // The field cannot say that there is none.
     let position = position.and_then(|at| i32::try_from(at).ok()).unwrap_or(-1);
     let values = |kind: Kind, set: ProceedOn| set.values(kind).collect();

@@ -9,6 +9,10 @@ mod args;
 mod calls;
 mod connections;
 mod error;
+/// What the fuzzers of `fuzz/` call. Never part of what ships.
+#[doc(hidden)]
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod logger;
 mod peer;
 pub mod proto;

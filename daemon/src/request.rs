@@ -160,7 +160,7 @@ fn unsigned(field: &'static str, value: i32) -> Result<u32> {
     u32::try_from(value).map_err(|_| Wrong::Negative { field, value })
 }
 
-fn attach(info: Info) -> Result<Attach> {
+pub(crate) fn attach(info: Info) -> Result<Attach> {
     let attach = match info {
         Info::XdpAttachInfo(info) => Attach::Xdp {
             net: net(info.iface, info.netns, info.priority)?,

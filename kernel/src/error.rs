@@ -21,6 +21,14 @@ pub enum Error {
         /// What the kernel said.
         source: io::Error,
     },
+    /// A file or folder of ours that somebody else may have put there.
+    #[error("{path} is not safe: it {why}")]
+    Unsafe {
+        /// Which.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: &'static str,
+    },
     /// A question to the kernel that it normally answers.
     #[error("cannot {doing}")]
     Query {
@@ -179,6 +187,12 @@ impl Error {
     pub(crate) fn query(doing: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
         let doing = doing.into();
         move |source| Self::Query { doing, source }
+    }
+
+    /// Something that was looked for is not there, or is another process's own affair.
+    pub(crate) fn is_absence(&self) -> bool {
+        use libc::{EACCES, ENOENT, ENOTDIR, ESRCH};
+        matches!(self.errno(), Some(ENOENT | ENOTDIR | ESRCH | EACCES))
     }
 
     /// The OS error number at the bottom, where there is one.

@@ -35,6 +35,18 @@ pub fn program(id: ProgramId) -> Result<Option<KernelProgram>> {
     }
 }
 
+/// Whether we may open programs by their ids, without which nothing can be told of them. The kernel
+/// asks for `CAP_SYS_ADMIN`.
+pub fn may_open_programs() -> Result<()> {
+    // No program has the id 0; the permission is looked at before the id.
+    match bpf::open_id(Ids::Programs, 0) {
+        Err(error) if error.raw_os_error() != Some(libc::ENOENT) => {
+            Err(Error::query("open programs by their ids")(error))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// What a list needs of a program: cheaper than [`program`].
 #[derive(Debug)]
 pub struct Glance {
@@ -61,9 +73,10 @@ pub fn glance(id: ProgramId) -> Result<Option<Glance>> {
     }))
 }
 
-/// Whether a program with this id is loaded.
+/// Whether a program with this id is loaded. Only the kernel's clear no counts as one.
 pub fn program_alive(id: ProgramId) -> bool {
-    bpf::open_id(Ids::Programs, id.0).is_ok()
+    let opened = bpf::open_id(Ids::Programs, id.0);
+    !matches!(opened, Err(error) if error.raw_os_error() == Some(libc::ENOENT))
 }
 
 /// What the kernel says of an open program.
@@ -81,13 +94,13 @@ pub(crate) fn state(fd: impl AsFd) -> Result<KernelState> {
         bytes_xlated: info.xlated_prog_len,
         jited: info.jited_prog_len > 0,
         bytes_jited: info.jited_prog_len,
-        bytes_memlock: memlock(fd),
+        bytes_memlock: memlock(fd)?,
         verified_insns: info.verified_insns,
     })
 }
 
 /// The id of an open program.
-pub(crate) fn id(fd: impl AsFd) -> Result<ProgramId> {
+pub fn id(fd: impl AsFd) -> Result<ProgramId> {
     let info = bpf::prog_glance(fd.as_fd()).map_err(Error::query("ask about a program"))?;
     Ok(ProgramId(info.id))
 }
@@ -115,13 +128,13 @@ fn boot_time() -> SystemTime {
 }
 
 /// Only the descriptor's fdinfo tells how much memory is accounted to a program.
-fn memlock(fd: impl AsFd) -> u32 {
+fn memlock(fd: impl AsFd) -> Result<u32> {
     use std::os::fd::AsRawFd;
     let path = format!("/proc/self/fdinfo/{}", fd.as_fd().as_raw_fd());
-    let text = std::fs::read_to_string(path).unwrap_or_default();
-    text.lines()
-        .find_map(|line| line.strip_prefix("memlock:")?.trim().parse().ok())
-        .unwrap_or(0)
+    let text = std::fs::read_to_string(&path).map_err(Error::path("read", path))?;
+    let mut lines = text.lines();
+    let memlock = lines.find_map(|line| line.strip_prefix("memlock:")?.trim().parse().ok());
+    Ok(memlock.unwrap_or(0))
 }
 
 /// The ids of all loaded programs, in order.

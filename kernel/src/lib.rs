@@ -6,7 +6,10 @@
 mod chain;
 mod diagnose;
 mod error;
-pub mod fault;
+/// What the fuzzers of `fuzz/` call. Never part of what ships.
+#[doc(hidden)]
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod info;
 mod kallsyms;
 mod kprobe;
@@ -17,6 +20,7 @@ mod netns;
 mod pins;
 mod pmu;
 mod probe_error;
+pub mod safe;
 mod suggest;
 mod sys;
 mod tcx;
@@ -24,15 +28,21 @@ mod tracepoint;
 mod uprobe;
 
 pub use chain::{
-    Access, Config, Dispatcher, Format, Hold, Hook, Live, LiveChain, Side, dismantle, slot, sweep,
+    Access, Config, Dispatcher, Format, Hold, Hook, Live, LiveChain, Side, Swapped, dismantle,
+    forget_link, slot, sweep,
 };
-pub use diagnose::{Feature, Lack, did_you_mean_function, missing_feature, missing_privilege};
+pub use diagnose::{
+    Feature, Lack, did_you_mean_function, lacks_sys_admin, missing_feature, missing_privilege,
+};
 pub use error::{Error, Result};
-pub use info::{Glance, KernelProgram, ProgramIds, glance, program, program_alive};
+pub use info::{
+    Glance, KernelProgram, ProgramIds, glance, id as program_id, may_open_programs, program,
+    program_alive,
+};
 pub use link::{attach, open_event};
 pub use load::{Loaded, LoadedMap, Role, Spec, Value, is_constant, load};
 pub use netlink::{Filter, LinkEvents, XdpMode};
 pub use netns::{NetNs, default_interface, interfaces};
-pub use pins::{PinTree, libxdp_root, map_pin_name};
+pub use pins::{PinTree, Released, libxdp_root, map_pin_name};
 pub use probe_error::ProbeError;
-pub use tcx::{Order, detach_tcx};
+pub use tcx::Order;

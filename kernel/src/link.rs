@@ -63,5 +63,6 @@ pub fn attach(
             source,
         },
     })?;
+    fault::point("load.linked").map_err(Error::Fault)?;
     PinTree::pin(link.as_fd(), pin)
 }

@@ -109,6 +109,24 @@ pub struct Loaded {
 
 /// Loads one program and the maps it refers to. Nothing is pinned, whatever the object says.
 pub fn load(spec: &Spec<'_>) -> Result<Loaded> {
+    uninterrupted(|| load_once(spec))
+}
+
+/// How often a load is begun that signals interrupt.
+const TRIES: usize = 5;
+
+/// libbpf repeats the load of a program that a signal interrupted, and none of its other steps.
+pub(crate) fn uninterrupted<T>(mut load: impl FnMut() -> Result<T>) -> Result<T> {
+    let mut tries = 1;
+    loop {
+        match load() {
+            Err(error) if error.errno() == Some(libc::EINTR) && tries < TRIES => tries += 1,
+            result => return result,
+        }
+    }
+}
+
+fn load_once(spec: &Spec<'_>) -> Result<Loaded> {
     let log = Log::start();
     let mut object = open(spec.object, &log)?;
     choose(&mut object, spec)?;
@@ -301,18 +319,13 @@ fn map_type_name(number: u32) -> String {
     format!("{:?}", libbpf_rs::MapType::from(number))
 }
 
+/// libbpf-rs gives the number of an error in words only, behind its own.
 pub(crate) fn os_error(error: &libbpf_rs::Error) -> io::Error {
-    let mut cause = Some(error as &(dyn std::error::Error + 'static));
-    while let Some(error) = cause {
-        if let Some(code) = error
-            .downcast_ref::<io::Error>()
-            .and_then(io::Error::raw_os_error)
-        {
-            return io::Error::from_raw_os_error(code);
-        }
-        cause = error.source();
-    }
-    io::Error::other(error.to_string())
+    let text = format!("{error:#}");
+    let number = text
+        .rsplit_once("(os error ")
+        .and_then(|(_, rest)| rest.strip_suffix(')')?.parse().ok());
+    number.map_or_else(|| io::Error::other(text), io::Error::from_raw_os_error)
 }
 
 thread_local! {
@@ -417,6 +430,12 @@ mod tests {
             verifier_log("x\n-- BEGIN PROG LOAD LOG --\n-- END PROG LOAD LOG --\n"),
             None
         );
+    }
+
+    #[test]
+    fn numbers_of_errors_are_kept() {
+        let error = libbpf_rs::Error::from(io::Error::from_raw_os_error(libc::EINTR));
+        assert_eq!(os_error(&error).raw_os_error(), Some(libc::EINTR));
     }
 
     #[test]

@@ -1,6 +1,8 @@
 //! Network namespaces: naming, finding again, entering.
 
 use std::{
+    cell::RefCell,
+    collections::BTreeSet,
     fs::{self, File},
     io,
     os::{fd::AsFd, unix::fs::MetadataExt},
@@ -75,11 +77,22 @@ impl NetNs {
 
     /// The namespace of a place, wherever it can still be seen: where it was named, in this
     /// thread, at init, below `/run/netns`, at any process. None when nobody is in it any more.
-    pub fn find(place: &Place, named: Option<&Path>) -> Option<Self> {
-        let is_it = |ns: &Self| ns.dev == place.ns_dev && ns.ino == place.ns_ino;
-        let at = |path: &Path| Self::at(path).ok().filter(is_it);
-        if let Some(found) = Self::open(named).ok().filter(is_it) {
-            return Some(found);
+    ///
+    /// An error when it is nowhere, but could not be looked for everywhere.
+    pub fn find(place: &Place, named: Option<&Path>) -> Result<Option<Self>> {
+        let failure = RefCell::new(None);
+        let is_it = |ns: Result<Self>| match ns {
+            Ok(ns) => (ns.dev == place.ns_dev && ns.ino == place.ns_ino).then_some(ns),
+            Err(error) => {
+                if !matches!(error, Error::NotANamespace { .. }) && !error.is_absence() {
+                    failure.borrow_mut().get_or_insert(error);
+                }
+                None
+            }
+        };
+        let at = |path: &Path| is_it(Self::at(path));
+        if let Some(found) = is_it(Self::open(named)) {
+            return Ok(Some(found));
         }
         let fixed = [OWN, "/proc/1/ns/net"]
             .iter()
@@ -97,9 +110,13 @@ impl NetNs {
                     })
                 })
         };
-        fixed
+        let found = fixed
             .or_else(|| below(NAMED, ""))
-            .or_else(|| below("/proc", "ns/net"))
+            .or_else(|| below("/proc", "ns/net"));
+        match (found, failure.into_inner()) {
+            (None, Some(error)) => Err(error),
+            (found, _) => Ok(found),
+        }
     }
 
     /// Runs `f` in the namespace. The calling thread changes over and comes back.
@@ -118,11 +135,7 @@ impl NetNs {
 
     /// The interface with this name; its index is unique in the namespace.
     pub fn interface(&self, iface: &str, namespace: impl FnOnce() -> String) -> Result<Place> {
-        let index = self.run(|| {
-            let socket = probe_socket()?;
-            rustix::net::netdevice::name_to_index(socket, iface).map_err(io::Error::from)
-        })?;
-        match index {
+        match self.run(|| index(iface))? {
             Ok(ifindex) => Ok(Place {
                 ns_dev: self.dev,
                 ns_ino: self.ino,
@@ -137,13 +150,40 @@ impl NetNs {
         }
     }
 
-    /// Whether an interface with this index exists.
-    pub fn has_interface(&self, ifindex: u32) -> bool {
-        self.run(|| {
-            probe_socket()
-                .is_ok_and(|socket| rustix::net::netdevice::index_to_name(socket, ifindex).is_ok())
-        })
-        .unwrap_or(false)
+    /// What the interface with this index is called now; None when there is none.
+    pub fn interface_name(&self, ifindex: u32) -> Result<Option<String>> {
+        let name = self.run(|| {
+            let socket = probe_socket()?;
+            rustix::net::netdevice::index_to_name(socket, ifindex).map_err(io::Error::from)
+        })?;
+        match name {
+            Ok(name) => Ok(Some(name)),
+            Err(error) if error.raw_os_error() == Some(libc::ENODEV) => Ok(None),
+            Err(error) => Err(Error::query(format!("look up interface {ifindex}"))(error)),
+        }
+    }
+
+    /// Every namespace that can be seen from here, once, with the word by which `--netns` takes
+    /// it: the caller's (None), those below `/run/netns`, those of processes.
+    pub(crate) fn visible() -> Vec<(Self, Option<PathBuf>)> {
+        let (mut seen, mut found) = (BTreeSet::new(), Vec::new());
+        let mut add = |path: &Path, word: Option<PathBuf>| {
+            if let Ok(ns) = Self::at(path)
+                && seen.insert((ns.dev, ns.ino))
+            {
+                found.push((ns, word));
+            }
+        };
+        add(Path::new(OWN), None);
+        let entries = |folder| fs::read_dir(folder).into_iter().flatten().flatten();
+        for entry in entries(NAMED) {
+            add(&entry.path(), Some(entry.file_name().into()));
+        }
+        for entry in entries("/proc").filter(|entry| is_pid(&entry.file_name())) {
+            let path = entry.path().join("ns/net");
+            add(&path, Some(path.clone()));
+        }
+        found
     }
 
     fn similar_interface(&self, iface: &str) -> Option<String> {
@@ -154,6 +194,14 @@ impl NetNs {
             .min()
             .map(|(_, name)| name)
     }
+}
+
+/// The index of an interface of the calling thread's namespace; ENODEV when there is none.
+pub(crate) fn index(iface: &str) -> io::Result<u32> {
+    Ok(rustix::net::netdevice::name_to_index(
+        probe_socket()?,
+        iface,
+    )?)
 }
 
 /// The interfaces of the calling thread's namespace.

@@ -13,7 +13,7 @@ use rustix::{
     mount::{MountFlags, mount},
 };
 
-use crate::{Error, Result, sys::bpf};
+use crate::{Error, Result, safe, sys::bpf};
 
 /// `BPF_FS_MAGIC`, include/uapi/linux/magic.h.
 const BPF_FS_MAGIC: i64 = 0xcafe_4a11;
@@ -38,6 +38,7 @@ impl PinTree {
     /// The tree at `root`, mounted when there is no bpffs yet, with its folders.
     pub fn mount(root: impl Into<PathBuf>) -> Result<Self> {
         let tree = Self { root: root.into() };
+        safe::folder(&tree.root)?;
         mount_bpffs(&tree.root)?;
         for folder in ["progs", "links", "maps", "tc"] {
             make_folder(&tree.root.join(folder))?;
@@ -48,6 +49,12 @@ impl PinTree {
     /// The tree at `root` as it is, for readers.
     pub fn at(root: impl Into<PathBuf>) -> Self {
         Self { root: root.into() }
+    }
+
+    /// Waits until nobody else changes the tree, and keeps the others waiting until it is dropped.
+    /// Unlike a lock file, the root of a mount cannot be removed while somebody holds it.
+    pub fn lock(&self) -> Result<OwnedFd> {
+        lock(&self.root)
     }
 
     /// Pin of a program.
@@ -121,13 +128,52 @@ impl PinTree {
         }
     }
 
+    /// Takes the name of a link away; what it attaches runs until the answer is dropped. None when
+    /// there is no such pin.
+    pub fn release(path: &Path) -> Result<Option<Released>> {
+        let link = Self::open(path)?;
+        Self::unpin(path)?;
+        Ok(link.map(|link| Released(Some(link))))
+    }
+
     /// Removes a folder of pins with all that is in it; one that is gone already is no error.
     pub fn unpin_folder(path: &Path) -> Result<()> {
+        for entry in fs::read_dir(path).into_iter().flatten().flatten() {
+            if entry.file_type().is_ok_and(|kind| !kind.is_dir()) {
+                Self::unpin(&entry.path())?;
+                fault::point("pins.pin-removed").map_err(Error::Fault)?;
+            }
+        }
         match fs::remove_dir_all(path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
                 Err(Error::path("remove", path)(error))
             }
             _ => Ok(()),
+        }
+    }
+}
+
+/// A link without a name: what it attaches runs until this is dropped, or the process ends.
+#[derive(Debug)]
+pub struct Released(Option<OwnedFd>);
+
+impl Released {
+    /// Names it again.
+    pub fn keep(mut self, path: &Path) -> Result<()> {
+        if let Some(link) = &self.0 {
+            PinTree::pin(link, path)?;
+        }
+        self.0 = None;
+        Ok(())
+    }
+}
+
+impl Drop for Released {
+    fn drop(&mut self) {
+        if let Some(link) = &self.0 {
+            // So that the next packet misses it. It may be detached already, with its interface or
+            // by somebody else, and not every link knows this.
+            let _ = bpf::link_detach(link.as_fd());
         }
     }
 }
@@ -153,10 +199,17 @@ pub(crate) fn lock_libxdp(folder: &Path) -> Result<OwnedFd> {
         mount_bpffs(bpffs)?;
     }
     make_folder(folder)?;
+    lock(folder)
+}
+
+fn lock(folder: &Path) -> Result<OwnedFd> {
     let fail = |errno: rustix::io::Errno| Error::path("lock", folder)(errno.into());
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    // The folder above it may be open to all, as the kernel mounts it.
+    safe::folder(folder)?;
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let fd = rustix::fs::open(folder, flags, Mode::empty()).map_err(fail)?;
-    rustix::fs::flock(&fd, rustix::fs::FlockOperation::LockExclusive).map_err(fail)?;
+    let lock = || rustix::fs::flock(&fd, rustix::fs::FlockOperation::LockExclusive);
+    rustix::io::retry_on_intr(lock).map_err(fail)?;
     Ok(fd)
 }
 
@@ -170,7 +223,8 @@ fn mount_bpffs(at: &Path) -> Result<()> {
     }
     let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
     mount("bpf", at, "bpf", flags, Some(c"mode=0700"))
-        .map_err(|errno| Error::path("mount a bpffs on", at)(errno.into()))
+        .map_err(|errno| Error::path("mount a bpffs on", at)(errno.into()))?;
+    fault::point("pins.bpffs-mounted").map_err(Error::Fault)
 }
 
 fn make_folder(path: &Path) -> Result<()> {
@@ -181,7 +235,8 @@ fn make_folder(path: &Path) -> Result<()> {
         .recursive(true)
         .mode(0o700)
         .create(path)
-        .map_err(Error::path("create", path))
+        .map_err(Error::path("create", path))?;
+    fault::point("pins.folder-made").map_err(Error::Fault)
 }
 
 fn numbered(folder: &Path) -> Result<Vec<ProgramId>> {
@@ -190,8 +245,10 @@ fn numbered(folder: &Path) -> Result<Vec<ProgramId>> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         Err(error) => return Err(Error::path("list", folder)(error)),
     };
+    // A name that is left out would be taken for a program that is gone.
+    let entries: io::Result<Vec<_>> = entries.collect();
+    let entries = entries.map_err(Error::path("list", folder))?.into_iter();
     Ok(entries
-        .flatten()
         .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
         .collect())
 }

@@ -68,16 +68,6 @@ fn anchor(
     }
 }
 
-/// Takes a pinned TCX link off its hook, so that the next packet misses it, and removes the pin.
-/// One that is gone already is no error.
-pub fn detach_tcx(pin: &Path) -> Result<()> {
-    if let Some(link) = PinTree::open(pin)? {
-        // It may be detached already, with its interface or by somebody else.
-        let _ = bpf::link_detach(link.as_fd());
-    }
-    PinTree::unpin(pin)
-}
-
 impl Hook {
     /// Attaches a program by itself, in its order among `ours` (program and priority), and names
     /// the link at `pin`.
@@ -93,6 +83,7 @@ impl Hook {
         let link = self
             .ns
             .run(|| self.link_tcx(program, direction, order, ours))??;
+        fault::point("load.linked").map_err(Error::Fault)?;
         PinTree::pin(&link, pin)
     }
 

@@ -154,7 +154,9 @@ impl Manager {
         let state = view::read(&self.root)?;
         let pins = PinTree::at(self.root.bpffs());
         let records = state.programs.into_values();
-        Ok(records.filter(|record| view::runs(&pins, record)).collect())
+        Ok(records
+            .filter_map(|record| view::running(&pins, record))
+            .collect())
     }
 
     /// The records of programs that run, after state and kernel were brought together.

@@ -1,12 +1,13 @@
 //! Changing a chain: the new dispatcher, the swap, and taking the old one apart.
 
 use std::{
+    cell::Cell,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
     rc::Rc,
 };
 
 use kernel::{
-    Access, Config, Dispatcher, Feature, Hook, Live, Loaded, Role, Side, dismantle, fault,
+    Access, Config, Dispatcher, Feature, Hook, Live, Loaded, Role, Side, Swapped, dismantle,
     missing_feature, slot,
 };
 use model::{Attach, Chain, Direction, Member, NetAttach, Place, ProgramId, Record};
@@ -16,8 +17,10 @@ use crate::{
     config::Config as Settings,
     load::{self, Attached, Coming},
     pending::Pending,
+    report::in_one_line,
     session::Session,
     undo::Undo,
+    unload,
 };
 
 /// What is still to be done once a change is committed.
@@ -39,18 +42,21 @@ impl Retire {
         let retired = self.old.map_or(Ok(()), |old| {
             dismantle(&session.pins, hook.side, hook.place, old).map_err(Error::from)
         });
-        let point = fault::point("chain.retired").map_err(kernel::Error::Fault);
-        let result = retired.and(point.map_err(Error::from)).and_then(|()| {
-            if self.keep_note {
-                Ok(())
-            } else {
-                session.root.clear_pending()
-            }
-        });
+        let point = |name| fault::point(name).map_err(|error| kernel::Error::Fault(error).into());
+        let result = retired
+            .and_then(|()| point("chain.retired"))
+            .and_then(|()| {
+                if self.keep_note {
+                    return Ok(());
+                }
+                session.root.clear_pending()?;
+                point("chain.note-cleared")
+            });
         if let Err(error) = result {
             log::warn!(
-                "cannot take the old chain of {} apart: {error}",
-                hook.describe()
+                "cannot take the old chain of {} apart: {}",
+                hook.describe(),
+                in_one_line(&error)
             );
         }
     }
@@ -106,6 +112,7 @@ pub(crate) fn insert(
         leaving,
         program: loaded.id,
         attach,
+        made_clsact: false,
     };
     let made_clsact = change.apply(session, &programs, mode, undo)?;
     let retire = Retire {
@@ -243,6 +250,8 @@ struct Change<'a> {
     /// The program whose place it takes.
     leaving: Option<Member<ProgramId>>,
     attach: &'a Attach,
+    /// An earlier change of this hook, which is taken back, may have made a clsact qdisc.
+    made_clsact: bool,
 }
 
 impl Change<'_> {
@@ -256,7 +265,8 @@ impl Change<'_> {
         mode: Option<kernel::XdpMode>,
         undo: &mut Undo<'static>,
     ) -> Result<bool> {
-        self.note(session, undo)?;
+        let lacked_clsact = self.coming && self.hook.lacks_clsact(self.old)?;
+        self.note(session, lacked_clsact, undo)?;
         let new = match self.new {
             Some(dispatcher) => {
                 self.assemble(session, dispatcher, programs, undo)?;
@@ -264,13 +274,17 @@ impl Change<'_> {
             }
             None => programs.first().map(AsFd::as_fd),
         };
-        let made_clsact = self.hook.swap(self.old, new, mode)?;
-        self.push_swap_back(mode, made_clsact, undo)?;
+        // Before the swap: it may be done although the kernel's answer is lost.
+        let answer = self.push_swap_back(programs, lacked_clsact, undo)?;
+        let swapped = self.hook.swap(self.old, new, mode)?;
+        let made_clsact = swapped.made_clsact;
+        answer.set(Some(swapped));
         fault::point("chain.swapped").map_err(kernel::Error::Fault)?;
         Ok(made_clsact)
     }
 
-    fn note(&self, session: &Session, undo: &mut Undo<'static>) -> Result<()> {
+    fn note(&self, session: &Session, lacked_clsact: bool, undo: &mut Undo<'static>) -> Result<()> {
+        let before = session.root.keep_pending()?;
         session.root.write_pending(&Pending {
             boot_id: session.state.boot_id().to_owned(),
             program: self.program,
@@ -280,11 +294,11 @@ impl Change<'_> {
             new: self.new.map(|dispatcher| dispatcher.id),
             coming: self.coming,
             leaving: self.leaving.clone(),
-            made_clsact: self.coming && self.hook.lacks_clsact(self.old)?,
+            made_clsact: self.made_clsact || lacked_clsact,
         })?;
         let root = session.root.clone();
-        undo.push("clear the note of the change", move || {
-            root.clear_pending()
+        undo.push("put the note before this change back", move || {
+            root.restore_pending(before.as_deref())
                 .map_err(|error| kernel::Error::Fault(std::io::Error::other(error)))
         });
         fault::point("chain.noted").map_err(kernel::Error::Fault)?;
@@ -305,45 +319,56 @@ impl Change<'_> {
             dismantle(&pins, hook.side, hook.place, id)
         });
         let programs: Vec<BorrowedFd<'_>> = programs.iter().map(AsFd::as_fd).collect();
-        dispatcher.assemble(&self.hook.folder(id), &programs)?;
-        fault::point("chain.assembled").map_err(kernel::Error::Fault)?;
-        Ok(())
+        Ok(dispatcher.assemble(&self.hook.folder(id), &programs)?)
     }
 
+    /// How to take the swap back. What comes into the answer tells how it went; without that, the
+    /// hook itself tells whether it was done.
     fn push_swap_back(
         &self,
-        mode: Option<kernel::XdpMode>,
-        made_clsact: bool,
+        programs: &[OwnedFd],
+        lacked_clsact: bool,
         undo: &mut Undo<'static>,
-    ) -> Result<()> {
-        let old = self.old.held_fd().map(|fd| fd.try_clone_to_owned());
+    ) -> Result<Rc<Cell<Option<Swapped>>>> {
+        let new = match (self.new, programs.first()) {
+            (Some(dispatcher), _) => Some(dispatcher.id),
+            (None, Some(alone)) => Some(kernel::program_id(alone)?),
+            (None, None) => None,
+        };
+        let old = self.old.held();
+        let old = old.map(|(fd, hold)| Ok((fd.try_clone_to_owned()?, hold)));
         let old = old
             .transpose()
             .map_err(Error::file("keep", "the old chain"))?;
         let hook = Rc::clone(self.hook);
+        let answer = Rc::new(Cell::new(None));
+        let heard = Rc::clone(&answer);
         undo.push("put the old chain back", move || {
-            let now = hook.live()?;
-            hook.swap(&now, old.as_ref().map(AsFd::as_fd), mode)?;
-            if made_clsact {
-                hook.remove_clsact()
-            } else {
-                Ok(())
-            }
+            let unheard = Swapped {
+                made_clsact: lacked_clsact,
+                released: None,
+            };
+            hook.swap_back(old.as_ref(), new, heard.take().unwrap_or(unheard))
         });
-        Ok(())
+        Ok(answer)
     }
 }
 
 /// Takes a program out of what its hook runs; the others keep their order. None when it does not
-/// run there any more.
+/// run there any more. `made_clsact`: its coming, which is taken back, may have made the qdisc.
 pub(crate) fn take_out(
     session: &Session,
     hook: &Rc<Hook>,
     attach: &Attach,
     program: ProgramId,
+    made_clsact: bool,
     undo: &mut Undo<'static>,
 ) -> Result<Option<Retire>> {
-    let live = hook.live()?;
+    let live = match hook.live() {
+        // Without pins it has no members.
+        Err(kernel::Error::LostPins { .. }) => return Ok(None),
+        live => live?,
+    };
     let mut chain = match &live {
         Live::Chain(live) => live.chain.clone(),
         Live::Single { program: id, .. } if *id == program => Chain::default(),
@@ -365,6 +390,7 @@ pub(crate) fn take_out(
         leaving: None,
         program,
         attach,
+        made_clsact,
     };
     change.apply(session, &open_members(&chain)?, None, undo)?;
     Ok(Some(Retire {
@@ -410,6 +436,7 @@ pub(crate) fn put_back(
         leaving: Some(old.clone()),
         program: pending.program,
         attach: &pending.attach,
+        made_clsact: pending.made_clsact,
     };
     change.apply(session, &open_members(&chain)?, None, undo)?;
     Ok(Some(Retire {
@@ -430,7 +457,7 @@ pub(crate) fn remove(session: &mut Session, record: &Record, side: Side) -> Resu
     };
     let mut undo = Undo::default();
     let retire = match &hook {
-        Some(hook) => take_out(session, hook, &record.attach, record.id, &mut undo)?,
+        Some(hook) => take_out(session, hook, &record.attach, record.id, false, &mut undo)?,
         None => None,
     };
     session.commit(|state| _ = state.programs.remove(&record.id))?;
@@ -439,10 +466,14 @@ pub(crate) fn remove(session: &mut Session, record: &Record, side: Side) -> Resu
     if let Some(retire) = retire {
         retire.run(session);
     }
-    if let Some(place) = record.place.filter(|place| session.clsact_is_idle(*place)) {
-        remove_clsact(session, place)?;
+    // Committed: what fails from here on goes with the next command.
+    if let Some(place) = record.place.filter(|place| session.clsact_is_idle(*place))
+        && let Err(error) = remove_clsact(session, place)
+    {
+        log::warn!("a clsact qdisc of ours stays: {error}");
     }
-    Ok(session.unpin(record)?)
+    unload::take_away(session, record);
+    Ok(())
 }
 
 /// Removes a clsact qdisc that we made, unless somebody else uses it by now.
@@ -456,5 +487,6 @@ pub(crate) fn remove_clsact(session: &mut Session, place: Place) -> Result<()> {
     if let Some(hook) = Hook::find(&session.pins, &net, place, side, Access::Read)? {
         hook.remove_clsact()?;
     }
+    fault::point("chain.clsact-removed").map_err(kernel::Error::Fault)?;
     session.commit(|state| _ = state.clsact.remove(&place))
 }

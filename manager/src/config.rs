@@ -150,7 +150,12 @@ impl Config {
                 });
             }
         };
-        toml::from_str(&text).map_err(|source| {
+        Self::parse(&text, path)
+    }
+
+    /// Reads the text of a file.
+    pub(crate) fn parse(text: &str, path: &Path) -> Result<Self> {
+        toml::from_str(text).map_err(|source| {
             let line = source
                 .span()
                 .map_or(1, |span| text[..span.start].matches('\n').count() + 1);

@@ -41,6 +41,14 @@ pub enum Error {
     /// No such program.
     #[error("no program with id {0} is loaded")]
     NoProgram(ProgramId),
+    /// The load is done; only what came of it cannot be told.
+    #[error("program {id} is loaded, but what it is cannot be told")]
+    NotShown {
+        /// Its id.
+        id: ProgramId,
+        /// Why.
+        source: Box<Self>,
+    },
     /// Only programs of ours can be unloaded.
     #[error("program {id} ('{name}') was not loaded by bpfman")]
     NotOurs {
@@ -254,6 +262,10 @@ impl Error {
                 missing,
                 source: Box::new(self),
             },
+            None if kernel::lacks_sys_admin() => Self::Privilege {
+                missing: vec!["CAP_SYS_ADMIN"],
+                source: Box::new(self),
+            },
             None => self,
         }
     }
@@ -284,6 +296,7 @@ impl Error {
                 ErrorKind::Internal
             }
             Self::Kernel(error) => kind_of_kernel(error),
+            Self::NotShown { source, .. } => source.kind(),
         }
     }
 
@@ -292,6 +305,7 @@ impl Error {
         match self {
             Self::Object { source, .. } | Self::Image(source) => source.hint(),
             Self::Kernel(error) => hint_of_kernel(error),
+            Self::NotShown { id, .. } => Some(format!("bpfman get {id}")),
             Self::NotOurs { .. } => Some("unload it with the tool that loaded it".into()),
             Self::ChainFull { .. } => Some("unload one of them first: bpfman list".into()),
             Self::Foreign { .. } => {
@@ -415,6 +429,7 @@ fn kind_of_kernel(error: &kernel::Error) -> ErrorKind {
             | ProbeError::Offset { .. }
             | ProbeError::NotCode { .. },
         ) => ErrorKind::Invalid,
+        K::Unsafe { .. } => ErrorKind::Permission,
         K::Probe(error) if error.is_denied() => ErrorKind::Permission,
         K::NoInterface { .. } | K::NoNamespace { .. } | K::NoFunction { .. } | K::Probe(_) => {
             ErrorKind::NotFound
@@ -431,6 +446,9 @@ fn hint_of_kernel(error: &kernel::Error) -> Option<String> {
     use kernel::Error as K;
     match error {
         K::Probe(error) => error.hint(),
+        K::Unsafe { .. } => {
+            Some("remove it, or make it yours alone with chown and chmod go-rwx".into())
+        }
         K::NoInterface {
             similar: Some(similar),
             ..
@@ -444,8 +462,14 @@ fn hint_of_kernel(error: &kernel::Error) -> Option<String> {
             None => "only functions in the kernel's BTF can be traced this way".into(),
         }),
         K::Swap { .. } if error.errno() == Some(EBUSY) => {
-            Some("a bpf_link of somebody else holds the interface: bpftool link show".into())
+            Some("somebody else's program holds it: bpftool net show and bpftool link show".into())
         }
+        K::Swap { .. } if error.errno() == Some(EEXIST) => {
+            Some("somebody else changed it at the same moment: try again".into())
+        }
+        K::LostPins { iface, .. } => Some(format!(
+            "ip link set dev {iface} xdp off takes it off the interface; then load again"
+        )),
         _ => None,
     }
 }

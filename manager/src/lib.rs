@@ -7,8 +7,13 @@ mod apply;
 mod chain;
 mod config;
 mod error;
+/// What the fuzzers of `fuzz/` call. Never part of what ships.
+#[doc(hidden)]
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod image;
 mod load;
+mod moved;
 mod pending;
 mod plan;
 mod recover;

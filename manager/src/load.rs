@@ -1,7 +1,7 @@
 //! From request to running program.
 
 use bytecode::image::Progress;
-use kernel::{Access, Hook, Loaded, Order, PinTree, Role, Side, fault};
+use kernel::{Access, Hook, Loaded, Order, PinTree, Role, Side};
 use model::{Attach, Place, ProgramId, ProgramView, Record};
 
 use crate::{
@@ -13,7 +13,7 @@ use crate::{
     plan::{Plan, Shared},
     session::Session,
     undo::Undo,
-    view,
+    unload, view,
 };
 
 /// A program that is attached, but not committed yet.
@@ -65,7 +65,7 @@ pub(crate) fn put(
         Some(side) => chain::insert(config, session, &coming, side, &mut undo),
         None => attach(session, &coming, &mut undo),
     }
-    .map_err(|error| explain(error, &request.attach))?;
+    .map_err(|error| explain(error, plan))?;
     let made_clsact = attached
         .retire
         .as_ref()
@@ -85,13 +85,14 @@ pub(crate) fn put(
     if let Some(retire) = attached.retire {
         retire.run(session);
     }
-    // What cannot be taken away now goes with the next command.
-    if let Some(leaving) = leaving
-        && let Err(error) = session.unpin(leaving)
-    {
-        log::warn!("cannot take program {} away: {error}", leaving.id);
+    if let Some(leaving) = leaving {
+        unload::take_away(session, leaving);
     }
-    view::get(&session.state, &session.pins, attached.id)
+    let id = attached.id;
+    view::get(&session.state, &session.pins, id).map_err(|source| Error::NotShown {
+        id,
+        source: Box::new(source),
+    })
 }
 
 /// A point after the commit: nothing that fails from here on makes the command fail.
@@ -181,11 +182,11 @@ pub(crate) fn name(
     PinTree::pin(&loaded.fd, &pin)?;
     undo.push("unpin the program", move || PinTree::unpin(&pin));
     fault::point("load.program-pinned").map_err(kernel::Error::Fault)?;
-    let folder = session.pins.make_maps(owner.unwrap_or(loaded.id))?;
     if owner.is_none() {
-        let folder = folder.clone();
+        let folder = session.pins.maps(loaded.id);
         undo.push("unpin the maps", move || PinTree::unpin_folder(&folder));
     }
+    let folder = session.pins.make_maps(owner.unwrap_or(loaded.id))?;
     for map in loaded
         .maps
         .iter()
@@ -199,13 +200,13 @@ pub(crate) fn name(
         }
         PinTree::pin(&map.fd, &pin)?;
         undo.push("unpin a map", move || PinTree::unpin(&pin));
+        fault::point("load.map-pinned").map_err(kernel::Error::Fault)?;
     }
-    fault::point("load.maps-pinned").map_err(kernel::Error::Fault)?;
     Ok(())
 }
 
 /// Names the missing feature where the kernel only said no.
-fn explain(error: Error, attach: &Attach) -> Error {
+fn explain(error: Error, plan: &Plan<'_>) -> Error {
     let bare = matches!(
         &error,
         Error::Kernel(
@@ -218,8 +219,15 @@ fn explain(error: Error, attach: &Attach) -> Error {
     if !bare {
         return error;
     }
-    let needed = kernel::Feature::needed(attach.kind(), false);
-    match kernel::missing_feature(needed) {
+    let mut needed = kernel::Feature::needed(plan.request.attach.kind(), false).to_vec();
+    if plan.frags() {
+        needed.push(kernel::Feature::XdpFrags);
+    }
+    // libbpf's words for a program that does not fit into the array.
+    if error.to_string().contains("failed to initialize slot") {
+        needed.push(kernel::Feature::ExtensionTailCalls);
+    }
+    match kernel::missing_feature(&needed) {
         Some(lack) => Error::Unsupported {
             lack,
             source: Box::new(error),

@@ -4,8 +4,8 @@
 //! netlink does not. Before such a step this note is written, and the next command that writes
 //! takes the step back if it was never committed.
 
-use kernel::Side;
-use model::{Attach, Member, Place, ProgramId};
+use kernel::{Hook, Side};
+use model::{Attach, Member, NetAttach, Place, ProceedOn, ProgramId};
 use serde::{Deserialize, Serialize};
 
 /// A change of one hook.
@@ -38,5 +38,23 @@ pub(crate) fn side(attach: &Attach) -> Option<Side> {
         Attach::Xdp { .. } => Some(Side::Xdp),
         Attach::Tc { direction, .. } => Some(Side::Tc(*direction)),
         _ => None,
+    }
+}
+
+/// What a note says of a hook whose program has no record.
+pub(crate) fn attach(hook: &Hook) -> Attach {
+    let net = NetAttach {
+        iface: hook.iface.clone(),
+        netns: hook.netns.clone(),
+        priority: 0,
+    };
+    let proceed_on = ProceedOn(0);
+    match hook.side {
+        Side::Xdp => Attach::Xdp { net, proceed_on },
+        Side::Tc(direction) => Attach::Tc {
+            net,
+            direction,
+            proceed_on,
+        },
     }
 }

@@ -1,6 +1,6 @@
 //! A command that changes something: locked, with state and kernel brought together first.
 
-use std::{collections::BTreeMap, fs::File};
+use std::{collections::BTreeMap, fs::File, os::fd::OwnedFd};
 
 use kernel::PinTree;
 use model::{Place, ProgramId, Record};
@@ -18,16 +18,21 @@ pub(crate) struct Session {
     /// Records that recovery dropped, because what they spoke of is gone.
     pub(crate) dropped: BTreeMap<ProgramId, Record>,
     _lock: File,
+    _tree_lock: OwnedFd,
 }
 
 impl Session {
     /// Waits for the lock, then makes state and kernel agree: see [`recover`].
     pub(crate) fn begin(manager: &Manager) -> Result<Self> {
+        // Later it would be too late: what was attached could not be found again.
+        kernel::may_open_programs()?;
         let root = manager.root.clone();
         root.create()?;
         let lock = root.lock()?;
+        root.clear_drafts()?;
         let boot_id = boot_id()?;
         let pins = PinTree::mount(root.bpffs())?;
+        let tree_lock = pins.lock()?;
         let state = match root.read()? {
             Found::State(state) if state.is_of(&boot_id) => state,
             Found::State(state) => {
@@ -54,6 +59,7 @@ impl Session {
             state,
             dropped: BTreeMap::new(),
             _lock: lock,
+            _tree_lock: tree_lock,
         };
         recover::run(&mut session)?;
         Ok(session)
@@ -84,12 +90,10 @@ impl Session {
 
     /// Takes the pins of a program away, and those of the maps that nobody uses any more.
     pub(crate) fn unpin(&self, record: &Record) -> Result<(), kernel::Error> {
-        let link = self.pins.link(record.id);
-        match record.attach {
-            model::Attach::Tcx { .. } => kernel::detach_tcx(&link)?,
-            _ => PinTree::unpin(&link)?,
-        }
+        drop(PinTree::release(&self.pins.link(record.id))?);
+        fault::point("unload.link-gone").map_err(kernel::Error::Fault)?;
         PinTree::unpin(&self.pins.program(record.id))?;
+        fault::point("unload.program-unpinned").map_err(kernel::Error::Fault)?;
         if self.state.users_of(record.maps).all(|id| id == record.id) {
             PinTree::unpin_folder(&self.pins.maps(record.maps))?;
         }

@@ -2,13 +2,14 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fs::{self, File, OpenOptions},
-    io::{self, Write},
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    fs::{self, File, OpenOptions, Permissions},
+    io::{self, Read as _, Write as _},
+    os::unix::fs::{
+        DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _,
+    },
     path::{Path, PathBuf},
 };
 
-use kernel::fault;
 use model::{Place, ProgramId, Record};
 use serde::{Deserialize, Serialize};
 
@@ -58,6 +59,13 @@ impl State {
     /// The boot whose kernel objects it describes.
     pub(crate) fn boot_id(&self) -> &str {
         &self.boot_id
+    }
+
+    /// A program whose record speaks of another one: somebody edited the document.
+    fn misfiled(&self) -> Option<ProgramId> {
+        let mut programs = self.programs.iter();
+        let (id, _) = programs.find(|(id, record)| **id != record.id)?;
+        Some(*id)
     }
 
     /// All programs that use the maps which `owner` made.
@@ -110,36 +118,62 @@ impl Root {
         self.0.join("pending.json")
     }
 
+    fn document_draft(&self) -> PathBuf {
+        self.0.join("state.json.new")
+    }
+
+    fn pending_draft(&self) -> PathBuf {
+        self.0.join("pending.json.new")
+    }
+
     /// Makes the root, for the owner only.
     pub(crate) fn create(&self) -> Result<()> {
-        if self.0.is_dir() {
-            return Ok(());
+        if let Some(mode) = self.mode()? {
+            // Six bits for the group and the others.
+            if mode.trailing_zeros() >= 6 {
+                return Ok(());
+            }
+            let closed = fs::set_permissions(&self.0, Permissions::from_mode(0o700));
+            return closed.map_err(Error::file("close to others", &self.0));
         }
         let made = fs::DirBuilder::new()
             .recursive(true)
             .mode(0o700)
             .create(&self.0);
-        made.map_err(Error::file("create", &self.0))
+        made.map_err(Error::file("create", &self.0))?;
+        fault::point("state.root-made").map_err(Error::file("create", &self.0))?;
+        self.mode().map(drop)
+    }
+
+    /// Who may do what in the root; None where there is none. What others may write to says
+    /// nothing that we believe.
+    fn mode(&self) -> Result<Option<u32>> {
+        let mode = kernel::safe::folder(&self.0)?.map(|metadata| metadata.mode());
+        if mode.is_some_and(|mode| mode & 0o022 != 0) {
+            return Err(Error::Kernel(kernel::Error::Unsafe {
+                path: self.0.clone(),
+                why: "may be written to by others",
+            }));
+        }
+        Ok(mode)
     }
 
     /// Waits until no other command writes, and keeps the others waiting until it is dropped.
     pub(crate) fn lock(&self) -> Result<File> {
         let path = self.0.join("lock");
-        let file = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .open(&path)
-            .map_err(Error::file("open", &path))?;
+        let mut options = OpenOptions::new();
+        options.write(true).create(true).truncate(false).mode(0o600);
+        let file = kernel::safe::open(&path, "open", &mut options)?;
         let lock = file.try_lock();
         match lock {
             Ok(()) => return Ok(file),
+            Err(fs::TryLockError::WouldBlock) => {
+                log::info!("waiting for another bpfman command that changes programs");
+            }
+            Err(fs::TryLockError::Error(error)) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(fs::TryLockError::Error(source)) => return Err(Error::file("lock", &path)(source)),
-            Err(fs::TryLockError::WouldBlock) => {}
         }
-        log::info!("waiting for another bpfman command that changes programs");
-        file.lock().map_err(Error::file("lock", &path))?;
+        wait(&file).map_err(Error::file("lock", &path))?;
         Ok(file)
     }
 
@@ -147,15 +181,25 @@ impl Root {
     /// taken before it: single loads go on in between.
     pub(crate) fn turn(&self) -> Result<File> {
         let folder = File::open(&self.0).map_err(Error::file("open", &self.0))?;
-        folder.lock().map_err(Error::file("lock", &self.0))?;
+        wait(&folder).map_err(Error::file("lock", &self.0))?;
         Ok(folder)
     }
 
-    /// The document, or the one before it where that is damaged.
+    /// The document, or the one before it where that is damaged or was removed.
     pub(crate) fn read(&self) -> Result<Found> {
+        if self.mode()?.is_none() {
+            return Ok(Found::Nothing);
+        }
         match read(&self.document()) {
             Ok(Some(state)) => Ok(Found::State(state)),
-            Ok(None) => Ok(Found::Nothing),
+            // We never leave the one before alone.
+            Ok(None) => Ok(read(&self.previous())?.map_or(Found::Nothing, |state| {
+                log::warn!(
+                    "{} was removed: using the document before it",
+                    self.document().display()
+                );
+                Found::State(state)
+            })),
             Err(damage @ Error::DamagedState { .. }) => match read(&self.previous()) {
                 Ok(Some(state)) => {
                     log::warn!("{damage}: using the document before it");
@@ -170,7 +214,7 @@ impl Root {
     /// Puts a new document in the place of the old one: this is what commits a change.
     pub(crate) fn write(&self, state: &State) -> Result<()> {
         let bytes = serde_json::to_vec(state).map_err(|source| Error::Encode { source })?;
-        let temporary = self.0.join("state.json.new");
+        let temporary = self.document_draft();
         self.replace(&temporary, &bytes).inspect_err(|_| {
             // The next one overwrites it anyway.
             let _ = fs::remove_file(&temporary);
@@ -179,16 +223,20 @@ impl Root {
 
     fn replace(&self, temporary: &Path, bytes: &[u8]) -> Result<()> {
         let (document, previous) = (self.document(), self.previous());
-        write_synced(temporary, bytes).map_err(Error::file("write", temporary))?;
-        fault::point("state.written").map_err(|error| Error::from(kernel::Error::Fault(error)))?;
+        let file = write(temporary, bytes)?;
+        file.sync_all().map_err(Error::file("write", temporary))?;
+        let point = |name| fault::point(name).map_err(Error::file("replace", &document));
+        point("state.written")?;
         // The old document keeps its name until the very last step.
         remove(&previous)?;
+        point("state.previous-removed")?;
         match fs::hard_link(&document, &previous) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
                 return Err(Error::file("link", &previous)(error));
             }
             _ => {}
         }
+        point("state.previous-linked")?;
         fs::rename(temporary, &document).map_err(Error::file("replace", &document))
     }
 
@@ -199,29 +247,72 @@ impl Root {
         Ok(aside)
     }
 
-    /// The change that a killed command left half-done.
+    /// The change that a killed command left half-done. A note that cannot be read is thrown away:
+    /// what it spoke of is found without it, but for an empty clsact qdisc.
     pub(crate) fn read_pending(&self) -> Result<Option<Pending>> {
         let path = self.pending();
-        match fs::read(&path) {
-            Ok(bytes) => Ok(serde_json::from_slice(&bytes)
-                .inspect_err(|error| log::warn!("{} is damaged: {error}", path.display()))
-                .ok()),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(Error::file("read", &path)(error)),
+        let Some(bytes) = bytes_of(&path)? else {
+            return Ok(None);
+        };
+        match serde_json::from_slice(&bytes) {
+            Ok(pending) => Ok(Some(pending)),
+            Err(error) => {
+                log::warn!("{} is damaged: {error}: removed", path.display());
+                self.clear_pending()?;
+                Ok(None)
+            }
         }
     }
 
     /// Notes what is about to change. It need not outlive the kernel, so it is not synced.
     pub(crate) fn write_pending(&self, pending: &Pending) -> Result<()> {
-        let (path, temporary) = (self.pending(), self.0.join("pending.json.new"));
         let bytes = serde_json::to_vec(pending).map_err(|source| Error::Encode { source })?;
-        fs::write(&temporary, bytes).map_err(Error::file("write", &temporary))?;
-        fs::rename(&temporary, &path).map_err(Error::file("replace", &path))
+        self.replace_pending(&bytes)
+    }
+
+    fn replace_pending(&self, bytes: &[u8]) -> Result<()> {
+        let (path, temporary) = (self.pending(), self.pending_draft());
+        let point = || fault::point("chain.note-written").map_err(Error::file("write", &temporary));
+        write(&temporary, bytes)
+            .and_then(|_| point())
+            .and_then(|()| fs::rename(&temporary, &path).map_err(Error::file("replace", &path)))
+            // The next one overwrites it anyway.
+            .inspect_err(|_| _ = fs::remove_file(&temporary))
+    }
+
+    /// The note as it is, to be put back.
+    pub(crate) fn keep_pending(&self) -> Result<Option<Vec<u8>>> {
+        bytes_of(&self.pending())
+    }
+
+    /// Puts the note back that was there before.
+    pub(crate) fn restore_pending(&self, note: Option<&[u8]>) -> Result<()> {
+        match note {
+            Some(bytes) => self.replace_pending(bytes),
+            None => self.clear_pending(),
+        }
+    }
+
+    /// Takes away what a killed command had begun to write.
+    pub(crate) fn clear_drafts(&self) -> Result<()> {
+        remove(&self.document_draft())?;
+        remove(&self.pending_draft())
     }
 
     /// Nothing is half-done any more.
     pub(crate) fn clear_pending(&self) -> Result<()> {
         remove(&self.pending())
+    }
+}
+
+/// Waits for a lock. The standard library repeats many calls that a signal interrupts, but not
+/// this one.
+fn wait(file: &File) -> io::Result<()> {
+    loop {
+        match file.lock() {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            result => return result,
+        }
     }
 }
 
@@ -234,38 +325,58 @@ fn remove(path: &Path) -> Result<()> {
     }
 }
 
-fn write_synced(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(path)?;
-    file.write_all(bytes)?;
-    file.sync_all()
+fn write(path: &Path, bytes: &[u8]) -> Result<File> {
+    // One that a killed command left may be anything by now.
+    remove(path)?;
+    let mut options = OpenOptions::new();
+    options.write(true).create_new(true).mode(0o600);
+    let mut file = kernel::safe::open(path, "write", &mut options)?;
+    file.write_all(bytes).map_err(Error::file("write", path))?;
+    Ok(file)
+}
+
+/// The bytes of a file of ours; None where there is none.
+fn bytes_of(path: &Path) -> Result<Option<Vec<u8>>> {
+    let mut file = match kernel::safe::open(path, "read", OpenOptions::new().read(true)) {
+        Ok(file) => file,
+        Err(error) if error.errno() == Some(libc::ENOENT) => return Ok(None),
+        Err(error) => return Err(error.into()),
+    };
+    let mut bytes = Vec::new();
+    file.read_to_end(&mut bytes)
+        .map_err(Error::file("read", path))?;
+    Ok(Some(bytes))
 }
 
 fn read(path: &Path) -> Result<Option<State>> {
-    let bytes = match fs::read(path) {
-        Ok(bytes) => bytes,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(Error::file("read", path)(error)),
-    };
+    match bytes_of(path)? {
+        Some(bytes) => parse(&bytes, path).map(Some),
+        None => Ok(None),
+    }
+}
+
+/// Reads the bytes of a document.
+pub(crate) fn parse(bytes: &[u8], path: &Path) -> Result<State> {
     let damaged = |source| Error::DamagedState {
         path: path.to_owned(),
         source,
     };
-    match serde_json::from_slice::<State>(&bytes) {
-        Ok(state) if state.version == VERSION => Ok(Some(state)),
+    match serde_json::from_slice::<State>(bytes) {
+        Ok(state) if state.version == VERSION => match state.misfiled() {
+            Some(id) => Err(damaged(serde::de::Error::custom(format!(
+                "the record of program {id} is another's"
+            )))),
+            None => Ok(state),
+        },
         result => {
-            let Versioned { version } = serde_json::from_slice(&bytes).map_err(damaged)?;
+            let Versioned { version } = serde_json::from_slice(bytes).map_err(damaged)?;
             if version != VERSION {
                 return Err(Error::StateVersion {
                     path: path.to_owned(),
                     version,
                 });
             }
-            result.map(Some).map_err(damaged)
+            result.map_err(damaged)
         }
     }
 }

@@ -2,6 +2,8 @@
 
 use kernel::Result;
 
+use crate::report::in_one_line;
+
 type Step<'a> = (&'static str, Box<dyn FnOnce() -> Result<()> + 'a>);
 
 /// A stack of named compensations that runs in reverse on drop unless defused.
@@ -25,7 +27,7 @@ impl Drop for Undo<'_> {
         while let Some((name, step)) = self.0.pop() {
             // What is left over goes with the next command that writes.
             if let Err(error) = step() {
-                log::error!("cannot {name} after a failure: {error}");
+                log::error!("cannot {name} after a failure: {}", in_one_line(&error));
             }
         }
     }

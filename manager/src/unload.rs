@@ -1,8 +1,11 @@
 //! Taking programs of ours away.
 
-use model::ProgramId;
+use kernel::PinTree;
+use model::{ProgramId, Record};
 
-use crate::{Error, Manager, Result, chain, load, pending, session::Session};
+use crate::{
+    Error, Manager, Result, chain, load, pending, report::in_one_line, session::Session, undo::Undo,
+};
 
 /// Detaches and unloads each program, whatever happened to those before it; answers those that
 /// failed. One that has gone by itself in the meantime is no failure.
@@ -26,7 +29,25 @@ pub(crate) fn one(session: &mut Session, id: ProgramId) -> Result<()> {
     if let Some(side) = pending::side(&record.attach) {
         return chain::remove(session, &record, side);
     }
+    let mut undo = Undo::default();
+    let pin = session.pins.link(id);
+    if let Some(link) = PinTree::release(&pin)? {
+        undo.push("name the link again", move || link.keep(&pin));
+    }
+    fault::point("unload.link-released").map_err(kernel::Error::Fault)?;
     session.commit(|state| _ = state.programs.remove(&id))?;
+    // Here the link goes, and with it the attachment.
+    undo.defuse();
     load::committed("unload.committed");
-    Ok(session.unpin(&record)?)
+    take_away(session, &record);
+    Ok(())
+}
+
+/// Takes away what is left of a program that is committed to be gone. What cannot be taken away now
+/// goes with the next command.
+pub(crate) fn take_away(session: &Session, record: &Record) {
+    if let Err(error) = session.unpin(record) {
+        let why = in_one_line(&error);
+        log::warn!("cannot take all of program {} away: {why}", record.id);
+    }
 }

@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use kernel::{Access, Hook, PinTree, Side};
-use model::{Attach, BpfmanState, ProgramId, ProgramView, Record, Summary};
+use kernel::{Access, Hook, PinTree};
+use model::{BpfmanState, ProgramId, ProgramView, Record, Summary};
 
 use crate::{
     Error, ListFilter, Result,
+    moved::{Point, Whereabouts},
+    report::in_one_line,
     state::{Found, Root, State, boot_id},
 };
 
@@ -30,21 +32,32 @@ pub(crate) fn get(state: &State, pins: &PinTree, id: ProgramId) -> Result<Progra
             kernel,
         });
     };
+    let mut record = record.clone();
+    let whereabouts = whereabouts(pins, &record).unwrap_or_else(|error| {
+        log::warn!(
+            "cannot tell the position of program {id}: {}",
+            in_one_line(&error)
+        );
+        None
+    });
+    if let Some((now, _)) = &whereabouts {
+        now.note(&mut record);
+    }
     kernel.kind = record.attach.kind().kernel_type();
     let bpfman = BpfmanState {
-        name: record.name.clone(),
-        source: record.source.clone(),
-        provenance: record.provenance.clone(),
-        globals: record.globals.clone(),
-        metadata: record.metadata.clone(),
+        name: record.name,
+        source: record.source,
+        provenance: record.provenance,
+        globals: record.globals,
+        metadata: record.metadata,
         map_pin_path: pins.maps(record.maps),
         map_owner_id: record.map_owner,
         map_used_by: state
             .users_of(record.maps)
             .filter(|user| *user == id || kernel::program_alive(*user))
             .collect(),
-        attach: record.attach.clone(),
-        position: position(pins, record),
+        attach: record.attach,
+        position: whereabouts.map(|(_, position)| position),
     };
     Ok(ProgramView {
         bpfman: Some(bpfman),
@@ -52,36 +65,61 @@ pub(crate) fn get(state: &State, pins: &PinTree, id: ProgramId) -> Result<Progra
     })
 }
 
-/// Whether a program of ours is loaded and attached. The next command that writes finds out for
-/// sure.
-pub(crate) fn runs(pins: &PinTree, record: &Record) -> bool {
-    let attached = match record.attach.net() {
-        Some(_) => position(pins, record).is_some(),
-        None => pins.link(record.id).exists(),
-    };
-    attached && kernel::program_alive(record.id)
+/// The record of a program of ours that is loaded and attached, with the interface on which it
+/// runs by now; None where it does not run. The next command that writes finds out for sure.
+pub(crate) fn running(pins: &PinTree, mut record: Record) -> Option<Record> {
+    if !kernel::program_alive(record.id) {
+        return None;
+    }
+    if record.attach.net().is_none() {
+        return pins.link(record.id).exists().then_some(record);
+    }
+    match whereabouts(pins, &record) {
+        Ok(Some((now, _))) => {
+            now.note(&mut record);
+            Some(record)
+        }
+        Ok(None) => None,
+        // What cannot be looked at now may well run.
+        Err(_) => Some(record),
+    }
 }
 
 /// How often a hook is looked at that somebody changes at the same moment.
 const LOOKS: usize = 5;
 
-/// None also where the hook cannot be seen from here.
-fn position(pins: &PinTree, record: &Record) -> Option<usize> {
-    let (net, place) = (record.attach.net()?, record.place?);
-    let side = match record.attach.direction() {
-        Some(direction) => Side::Tc(direction),
-        None => Side::Xdp,
+/// Where a program runs, and its position there. None also where its hook cannot be seen from
+/// here.
+fn whereabouts(pins: &PinTree, record: &Record) -> Result<Option<(Whereabouts, usize)>> {
+    let (Some(net), Some((point, place))) = (record.attach.net(), Point::of(record)) else {
+        return Ok(None);
     };
-    let hook = Hook::find(pins, net, place, side, Access::Read)
-        .ok()
-        .flatten()?;
-    (0..LOOKS).find_map(|_| {
-        let programs = match record.attach {
-            Attach::Tcx { direction, .. } => hook.tcx_programs(direction),
-            _ => hook.live().map(|live| live.programs()),
-        };
-        programs.ok()?.iter().position(|id| *id == record.id)
-    })
+    if let Some(hook) = Hook::find(pins, net, place, point.side, Access::Read)?
+        && let Some(position) = position(&hook, point, record.id)?
+    {
+        return Ok(Some((Whereabouts::of(&hook), position)));
+    }
+    let Some(hook) = Hook::search(pins, point.side, &[record.id], Access::Read)? else {
+        return Ok(None);
+    };
+    let position = position(&hook, point, record.id)?;
+    Ok(position.map(|position| (Whereabouts::of(&hook), position)))
+}
+
+/// The position of a program on a hook that runs it.
+fn position(hook: &Hook, point: Point, id: ProgramId) -> Result<Option<usize>> {
+    let look = || {
+        let programs = point.programs(hook)?;
+        Ok(programs.iter().position(|program| *program == id))
+    };
+    let mut seen = look();
+    for _ in 1..LOOKS {
+        if matches!(seen, Ok(Some(_))) {
+            break;
+        }
+        seen = look();
+    }
+    seen
 }
 
 /// The programs that fit the filter, by id.

@@ -10,6 +10,10 @@ mod error;
 mod expand;
 mod export;
 mod field;
+/// What the fuzzers of `fuzz/` call. Never part of what ships.
+#[doc(hidden)]
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod identity;
 mod plan;
 mod read;

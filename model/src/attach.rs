@@ -210,6 +210,14 @@ impl Attach {
         }
     }
 
+    /// The interface, where there is one, to be changed.
+    pub const fn net_mut(&mut self) -> Option<&mut NetAttach> {
+        match self {
+            Self::Xdp { net, .. } | Self::Tc { net, .. } | Self::Tcx { net, .. } => Some(net),
+            _ => None,
+        }
+    }
+
     /// Side of the interface, for the hooks that have two.
     pub const fn direction(&self) -> Option<Direction> {
         match self {

@@ -4,6 +4,10 @@
 
 mod attach;
 mod chain;
+/// What the fuzzers of `fuzz/` call. Never part of what ships.
+#[doc(hidden)]
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod globals;
 mod id;
 mod image;

@@ -58,13 +58,16 @@ pub enum Feature {
     KallsymsAll,
     /// Bloom filter maps (5.16).
     BloomFilter,
+    /// Tail calls of extension programs into programs of the type that they stand for (6.2, and
+    /// the kernels of 6.1 that have it from there).
+    ExtTailCall,
     /// A libxdp dispatcher on veth; Debian 11 gets EINVAL.
     XdpLoader,
 }
 
 impl Feature {
     /// All of them.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Ext,
         Self::Tracing,
         Self::SleepableTracing,
@@ -75,6 +78,7 @@ impl Feature {
         Self::Kfunc,
         Self::KallsymsAll,
         Self::BloomFilter,
+        Self::ExtTailCall,
         Self::XdpLoader,
     ];
 
@@ -93,6 +97,9 @@ impl Feature {
             Self::Kfunc => has_symbol("bpf_rdonly_cast"),
             Self::KallsymsAll => has_symbol("bpf_prog_active"),
             Self::BloomFilter => has_symbol("bloom_map_alloc"),
+            // The function that looks through an extension program; the kernels between its coming
+            // (5.18) and that look are no lane of ours.
+            Self::ExtTailCall => has_symbol("bpf_prog_map_compatible"),
             Self::XdpLoader => Self::Ext.is_present() && Self::PerfLink.is_present(),
         }
     }
@@ -148,6 +155,11 @@ const LACKS: &[(Lane, Feature, &str)] = &[
         Lane::V5_10,
         Feature::BloomFilter,
         "bloom filters came with 5.16",
+    ),
+    (
+        Lane::V5_10,
+        Feature::ExtTailCall,
+        "wants programs of the very same type in an array; looks through extensions from 6.2 on",
     ),
     (
         Lane::V5_10,

@@ -13,11 +13,16 @@
 )]
 
 mod cli;
+pub mod faults;
 mod lane;
 pub mod maps;
 mod netns;
 pub mod oci;
+mod orphans;
 mod peers;
+#[cfg(test)]
+mod promises;
+mod random;
 mod run;
 mod sandbox;
 pub mod servers;
@@ -28,6 +33,7 @@ pub use cli::{Details, Line, Load, example, object};
 pub use lane::{Feature, Lane};
 pub use netns::in_netns;
 pub use peers::{bpftool, json, tool, xdp_loader};
+pub use random::Random;
 pub use run::{Output, wait_until};
 pub use sandbox::Sandbox;
 pub use veth::{Veth, receive, send};

@@ -28,7 +28,7 @@ impl Output {
     }
 
     /// Runs a command to its end and shows nothing.
-    pub(crate) fn quietly(command: &mut Command) -> Self {
+    pub fn quietly(command: &mut Command) -> Self {
         use std::os::unix::process::ExitStatusExt as _;
         let line = line(command);
         let output = command

@@ -31,8 +31,9 @@ const IMAGES: &str = "/run/images";
 const HOME: &str = "/run/home";
 
 /// What else decides how bpfman speaks with registries: nothing of it comes in from outside.
-const SURROUNDINGS: [&str; 22] = [
+const SURROUNDINGS: [&str; 23] = [
     "BPFMAN_FAULT",
+    "BPFMAN_FAULT_TRACE",
     "REGISTRY_AUTH_FILE",
     "DOCKER_CONFIG",
     "DOCKER_CONTEXT",

@@ -34,26 +34,22 @@ pub struct Veth {
     near: UdpSocket,
     far: UdpSocket,
     sequence: AtomicU32,
+    k: u8,
 }
 
 impl Veth {
     pub(crate) fn new(near_netns: Option<&str>, k: usize) -> Self {
         let (name, peer, netns) = (format!("bm{k}"), format!("fm{k}"), format!("peer{k}"));
+        let k = u8::try_from(k).unwrap();
         tool("ip", &["netns", "add", &netns]).ok();
         in_netns(&netns, quiet_ipv6);
-        let near = |work: &(dyn Fn() + Sync)| match near_netns {
-            None => work(),
-            Some(netns) => in_netns(netns, work),
-        };
-        near(&quiet_ipv6);
-        near(&|| {
+        within(near_netns, || {
+            quiet_ipv6();
             batch(&format!(
                 "link add {name} numtxqueues 1 numrxqueues 1 address 02:00:00:00:{k:02x}:01 \
-                 type veth peer name {peer} numtxqueues 1 numrxqueues 1 netns {netns} address 02:00:00:00:{k:02x}:02\n\
-                 address add 10.200.{k}.1/24 dev {name}\n\
-                 link set {name} up\n\
-                 neigh replace 10.200.{k}.2 lladdr 02:00:00:00:{k:02x}:02 dev {name} nud permanent\n"
+                 type veth peer name {peer} numtxqueues 1 numrxqueues 1 netns {netns} address 02:00:00:00:{k:02x}:02\n"
             ));
+            bring_up(&name, k);
         });
         in_netns(&netns, || {
             batch(&format!(
@@ -62,13 +58,9 @@ impl Veth {
                  neigh replace 10.200.{k}.1 lladdr 02:00:00:00:{k:02x}:01 dev {peer} nud permanent\n"
             ));
         });
-        near(&|| wait_for_link(&name));
+        within(near_netns, || wait_for_link(&name));
         in_netns(&netns, || wait_for_link(&peer));
-        let k = u8::try_from(k).unwrap();
-        let near_socket = match near_netns {
-            None => socket(k, 1),
-            Some(netns) => in_netns(netns, || socket(k, 1)),
-        };
+        let near_socket = within(near_netns, || socket(k, 1));
         let far_socket = in_netns(&netns, || socket(k, 2));
         Self {
             name,
@@ -77,7 +69,33 @@ impl Veth {
             near: near_socket,
             far: far_socket,
             sequence: AtomicU32::new(0),
+            k,
         }
+    }
+
+    /// Gives the near interface another name.
+    pub fn rename(&mut self, name: &str) {
+        tool("ip", &["link", "set", &self.name, "down"]).ok();
+        tool("ip", &["link", "set", &self.name, "name", name]).ok();
+        name.clone_into(&mut self.name);
+        bring_up(name, self.k);
+        self.wait(None);
+    }
+
+    /// The near interface, which the test has put into another namespace (None: that of the
+    /// sandbox), gets its address again and a socket there.
+    pub fn moved_to(&mut self, netns: Option<&str>) {
+        within(netns, || {
+            quiet_ipv6();
+            bring_up(&self.name, self.k);
+        });
+        self.wait(netns);
+        self.near = within(netns, || socket(self.k, 1));
+    }
+
+    fn wait(&self, netns: Option<&str>) {
+        within(netns, || wait_for_link(&self.name));
+        in_netns(&self.netns, || wait_for_link(&self.peer));
     }
 
     /// Sends packets from the peer to the near interface. Answers how many of them arrived behind
@@ -179,6 +197,23 @@ pub fn receive(socket: &UdpSocket) -> Option<u32> {
         Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => None,
         Err(error) => panic!("cannot receive: {error}"),
     }
+}
+
+/// In a named namespace, or in that of the calling thread.
+fn within<T: Send>(netns: Option<&str>, work: impl FnOnce() -> T + Send) -> T {
+    match netns {
+        None => work(),
+        Some(netns) => in_netns(netns, work),
+    }
+}
+
+/// Address, state and the one neighbour of a near interface.
+fn bring_up(name: &str, k: u8) {
+    batch(&format!(
+        "address replace 10.200.{k}.1/24 dev {name}\n\
+         link set {name} up\n\
+         neigh replace 10.200.{k}.2 lladdr 02:00:00:00:{k:02x}:02 dev {name} nud permanent\n"
+    ));
 }
 
 /// A socket on the address of one side, in the namespace of the calling thread.

@@ -13,16 +13,25 @@ use libbpf_rs::{
 };
 use serde_json::Value;
 
-use crate::{in_netns, json};
+use crate::{in_netns, json, wait_until};
 
 /// Everything that a test could leave behind: a name for each thing, and what it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct World(BTreeMap<String, String>);
+pub struct World(pub(crate) BTreeMap<String, String>);
 
 impl World {
     /// All programs, maps and links of the machine; pins, temporary files, queueing disciplines,
     /// filters and XDP programs of the sandbox.
     pub fn now() -> Self {
+        let mut world = Self::here();
+        for name in netns_names() {
+            in_netns(&name, || interfaces(&name, &mut world.0));
+        }
+        world
+    }
+
+    /// The same without the interfaces of other network namespaces.
+    pub fn here() -> Self {
         let mut all = BTreeMap::new();
         for program in ProgInfoIter::default() {
             let name = program.name.to_string_lossy().into_owned();
@@ -48,12 +57,7 @@ impl World {
             pins(&mount, &mut all);
         }
         files(&mut all);
-        for netns in netns_names() {
-            match &netns {
-                None => interfaces("", &mut all),
-                Some(name) => in_netns(name, || interfaces(name, &mut all)),
-            }
-        }
+        interfaces("", &mut all);
         Self(all)
     }
 
@@ -83,6 +87,55 @@ impl World {
             .filter(|(name, _)| !self.0.contains_key(*name));
         lines.extend(came.map(|(name, what)| format!("+ {name}: {what}")));
         lines
+    }
+
+    /// Fails when there is more of anything now, whatever ids it has: a chain that changed and
+    /// changed back is held by another dispatcher.
+    #[track_caller]
+    pub fn assert_no_more(&self, when: &str) {
+        let more = || {
+            let mut before = self.kinds();
+            let after = Self::now().kinds().into_iter();
+            let is_new = |kind: &String| match before.iter().position(|known| known == kind) {
+                Some(known) => {
+                    before.swap_remove(known);
+                    false
+                }
+                None => true,
+            };
+            after.filter(is_new).collect::<Vec<_>>()
+        };
+        let mut left = more();
+        wait_until(15, || {
+            left = more();
+            left.is_empty()
+        });
+        assert!(
+            left.is_empty(),
+            "there is more {when}:\n{}",
+            left.join("\n")
+        );
+    }
+
+    /// All names without the numbers in them.
+    fn kinds(&self) -> Vec<String> {
+        let without = |name: &str| {
+            let parts = name.split(|c: char| c.is_ascii_digit());
+            parts
+                .filter(|part| !part.is_empty())
+                .collect::<Vec<_>>()
+                .join("#")
+        };
+        let named = |(name, what): (&String, &String)| match name.split_once(' ') {
+            Some(("program" | "map", _)) => format!("{} {what}", without(name)),
+            _ => without(name),
+        };
+        self.0.iter().map(named).collect()
+    }
+
+    /// A line for each thing.
+    pub fn lines(&self) -> impl Iterator<Item = String> {
+        self.0.iter().map(|(name, what)| format!("{name}: {what}"))
     }
 
     /// Fails with the differences to what is there now. The kernel frees programs and maps some
@@ -155,14 +208,12 @@ fn files(all: &mut BTreeMap<String, String>) {
     }
 }
 
-/// None for the namespace of this thread.
-fn netns_names() -> Vec<Option<String>> {
-    let named = fs::read_dir("/run/netns")
-        .into_iter()
-        .flatten()
-        .filter_map(Result::ok);
-    let named = named.map(|entry| Some(entry.file_name().to_string_lossy().into_owned()));
-    std::iter::once(None).chain(named).collect()
+fn netns_names() -> Vec<String> {
+    let named = fs::read_dir("/run/netns").into_iter().flatten();
+    let named = named.filter_map(Result::ok);
+    named
+        .map(|entry| entry.file_name().to_string_lossy().into_owned())
+        .collect()
 }
 
 /// What hangs on the interfaces of the calling thread's namespace.

@@ -72,6 +72,16 @@ fn report(check: bool, all: usize, changed: &[PathBuf]) -> Result<()> {
     Ok(())
 }
 
+/// Compiles a text that is no file of the repo to an object at `to`.
+pub(crate) fn compile_text(text: &str, to: &Path) -> Result<()> {
+    need_compiler()?;
+    let scratch = tempfile::tempdir().context("make a scratch directory")?;
+    let headers = Headers::find(scratch.path())?;
+    let source = scratch.path().join("made.bpf.c");
+    fs::write(&source, text).context("write a source")?;
+    compile(&sh::repo().join("bpf"), &source, &headers, to).map(drop)
+}
+
 /// Sees to it that the one compiler is there.
 fn need_compiler() -> Result<()> {
     setup::ensure(&[Need::Bpf])?;

@@ -12,6 +12,7 @@ mod bpf;
 mod cpio;
 mod demo;
 mod disk;
+mod fuzz;
 mod guest;
 mod initramfs;
 mod kernels;
@@ -49,6 +50,8 @@ enum Command {
     Vm(vm::Args),
     /// Measure load, list, chains and memory beside bpftool and xdp-loader
     Bench(bench::Args),
+    /// Run the fuzz targets, and show what they found
+    Fuzz(fuzz::Args),
     /// Compile the eBPF objects in bpf/
     Bpf {
         /// Change nothing; fail when a committed object is not what its source compiles to
@@ -76,6 +79,7 @@ fn main() -> ExitCode {
         Command::Test(args) => test::run(&args),
         Command::Vm(args) => vm::run(args),
         Command::Bench(args) => bench::run(&args),
+        Command::Fuzz(args) => fuzz::run(&args),
         Command::Bpf { check } => bpf::run(check).map(|()| ExitCode::SUCCESS),
         Command::GuestAgent => guest::agent().map(|()| ExitCode::SUCCESS),
         Command::Package(args) => package::run(&args).map(|()| ExitCode::SUCCESS),

@@ -189,7 +189,7 @@ fn command(
         .arg(initrd)
         .args([
             "-append",
-            // On a busy machine a guest may find its timer too slow, and panics.
+            // A busy host delays the timer that an old kernel tries out, and it panics.
             "console=ttyS0 loglevel=5 panic=-1 oops=panic mitigations=off no_timer_check",
         ])
         .args([

@@ -76,6 +76,7 @@ const PACKAGES: &[(Need, &str, Proof)] = &[
     (Need::Host, "bpftool", Proof::Program("bpftool")),
     (Need::Host, "xdp-tools", Proof::Program("xdp-loader")),
     (Need::Host, "ethtool", Proof::Program("ethtool")),
+    (Need::Host, "strace", Proof::Program("strace")),
     (Need::Vm, "busybox-static", Proof::Program("busybox")),
     (Need::Vm, "binutils", Proof::Program("strip")),
     (Need::Vm, "xz-utils", Proof::Program("xz")),
@@ -84,6 +85,7 @@ const PACKAGES: &[(Need, &str, Proof)] = &[
     (Need::Vm, "bpftool", Proof::Program("bpftool")),
     (Need::Vm, "xdp-tools", Proof::Program("xdp-loader")),
     (Need::Vm, "ethtool", Proof::Program("ethtool")),
+    (Need::Vm, "strace", Proof::Program("strace")),
     (Need::Bench, "strace", Proof::Program("strace")),
     (Need::Bench, "time", Proof::File("/usr/bin/time")),
     (

@@ -47,7 +47,7 @@ pub(crate) fn extract(
 ) -> Result<String, ImageError> {
     let limit = max_object.saturating_add(ENVELOPE);
     let mut tar = Bounded {
-        inner: decompress(BufReader::new(layer)).map_err(damaged)?,
+        inner: decompress(BufReader::new(Steady(layer))).map_err(damaged)?,
         left: limit,
         exceeded: false,
     };
@@ -84,6 +84,20 @@ pub(crate) fn decompress<'a>(mut layer: impl BufRead + 'a) -> io::Result<Box<dyn
     } else {
         Box::new(layer)
     })
+}
+
+/// Reads again where a signal interrupted it: not all that reads from it does so.
+struct Steady<R>(R);
+
+impl<R: Read> Read for Steady<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        loop {
+            match self.0.read(buffer) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                result => return result,
+            }
+        }
+    }
 }
 
 /// Ends with an error, not with an end, after so many bytes.

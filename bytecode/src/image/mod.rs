@@ -10,6 +10,8 @@
 mod credentials;
 mod digest;
 mod error;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod hint;
 mod keep;
 mod labels;

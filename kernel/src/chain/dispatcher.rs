@@ -10,7 +10,7 @@ use model::{ProgramId, SLOTS};
 
 use super::config::{Config, Format, HAS_FRAGS};
 use crate::{
-    Error, KernelProgram, PinTree, Result, fault, info,
+    Error, KernelProgram, PinTree, Result, info,
     load::{self, Log},
     sys::{
         bpf::{self, Target},
@@ -55,6 +55,10 @@ impl Dispatcher {
     /// Loads a dispatcher whose configuration enables as many slots as it has members: the
     /// verifier removes the others, and with them the functions that a program could replace.
     pub fn load(config: &Config) -> Result<Self> {
+        load::uninterrupted(|| Self::load_once(config))
+    }
+
+    fn load_once(config: &Config) -> Result<Self> {
         let (bytes, name) = config.format.object();
         let log = Log::start();
         let mut object = load::open(bytes, &log)?;
@@ -90,6 +94,7 @@ impl Dispatcher {
             .as_fd()
             .try_clone_to_owned();
         let fd = fd.map_err(Error::query("duplicate a descriptor"))?;
+        fault::point("chain.dispatcher-loaded").map_err(Error::Fault)?;
         Ok(Self {
             id: info::id(&fd)?,
             fd,
@@ -114,7 +119,9 @@ impl Dispatcher {
                 to: format!("slot {position} of a dispatcher"),
                 source,
             })?;
+            fault::point("chain.member-linked").map_err(Error::Fault)?;
             PinTree::pin(&link, &folder.join(format!("prog{position}-link")))?;
+            fault::point("chain.member-link-pinned").map_err(Error::Fault)?;
             PinTree::pin(program, &folder.join(format!("prog{position}-prog")))?;
             fault::point("chain.member-attached").map_err(Error::Fault)?;
         }

@@ -5,10 +5,12 @@
 
 mod config;
 mod dispatcher;
+mod search;
 mod tc;
 mod xdp;
 
 use std::{
+    ffi::OsStr,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
     path::{Path, PathBuf},
 };
@@ -18,7 +20,9 @@ use model::{Chain, Direction, Member, NetAttach, Place, ProgramId};
 pub use config::{Config, Format};
 pub use dispatcher::{Dispatcher, slot};
 
-use crate::{Error, NetNs, PinTree, Result, XdpMode, info, netlink::Filter, pins};
+use crate::{
+    Error, KernelProgram, NetNs, PinTree, Released, Result, XdpMode, info, netlink::Filter, pins,
+};
 
 /// Which hook of an interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -36,8 +40,10 @@ pub struct Hook {
     pub ns: NetNs,
     /// The interface in it.
     pub place: Place,
-    /// Its name, for messages.
+    /// What it is called now.
     pub iface: String,
+    /// What a user calls the namespace.
+    pub netns: Option<PathBuf>,
     /// Which hook.
     pub side: Side,
     /// Where dispatchers of this side are pinned.
@@ -113,6 +119,15 @@ impl Live {
         }
     }
 
+    /// The program that the hook itself runs: the dispatcher, or the one without.
+    pub fn held_id(&self) -> Option<ProgramId> {
+        match self {
+            Self::Empty => None,
+            Self::Chain(live) => Some(live.dispatcher),
+            Self::Single { program, .. } => Some(*program),
+        }
+    }
+
     /// The dispatcher's id, where there is one.
     pub fn dispatcher(&self) -> Option<ProgramId> {
         match self {
@@ -121,18 +136,24 @@ impl Live {
         }
     }
 
-    /// The program that runs there itself: the dispatcher, or the one without.
-    pub fn held_fd(&self) -> Option<BorrowedFd<'_>> {
-        self.held().map(|(fd, _)| fd)
-    }
-
-    fn held(&self) -> Option<(BorrowedFd<'_>, Hold)> {
+    /// The program that runs there itself, the dispatcher or the one without, and by what it is
+    /// held.
+    pub fn held(&self) -> Option<(BorrowedFd<'_>, Hold)> {
         match self {
             Self::Empty => None,
             Self::Chain(live) => Some((live.fd.as_fd(), live.hold)),
             Self::Single { fd, hold, .. } => Some((fd.as_fd(), *hold)),
         }
     }
+}
+
+/// What a swap did besides.
+#[derive(Debug, Default)]
+pub struct Swapped {
+    /// It had to make a clsact qdisc.
+    pub made_clsact: bool,
+    /// The TCX link that held what ran; until it is dropped, that still runs.
+    pub released: Option<Released>,
 }
 
 /// Whether the caller is going to change the hook.
@@ -152,7 +173,7 @@ impl Hook {
             None => "this network namespace".to_owned(),
             Some(netns) => format!("network namespace '{}'", netns.display()),
         })?;
-        Self::new(pins, ns, place, net.iface.clone(), side, access)
+        Self::new(pins, ns, place, net, side, access)
     }
 
     /// The hook that a record speaks of; None when its namespace or interface is gone.
@@ -163,19 +184,24 @@ impl Hook {
         side: Side,
         access: Access,
     ) -> Result<Option<Self>> {
-        match NetNs::find(&place, net.netns.as_deref()) {
-            Some(ns) if ns.has_interface(place.ifindex) => {
-                Self::new(pins, ns, place, net.iface.clone(), side, access).map(Some)
-            }
-            _ => Ok(None),
-        }
+        let Some(ns) = NetNs::find(&place, net.netns.as_deref())? else {
+            return Ok(None);
+        };
+        let Some(iface) = ns.interface_name(place.ifindex)? else {
+            return Ok(None);
+        };
+        let net = NetAttach {
+            iface,
+            ..net.clone()
+        };
+        Self::new(pins, ns, place, &net, side, access).map(Some)
     }
 
     fn new(
         pins: &PinTree,
         ns: NetNs,
         place: Place,
-        iface: String,
+        net: &NetAttach,
         side: Side,
         access: Access,
     ) -> Result<Self> {
@@ -188,7 +214,8 @@ impl Hook {
         Ok(Self {
             ns,
             place,
-            iface,
+            iface: net.iface.clone(),
+            netns: net.netns.clone(),
             side,
             root,
             link_pin,
@@ -199,10 +226,46 @@ impl Hook {
 
     /// What the hook runs now.
     pub fn live(&self) -> Result<Live> {
-        self.ns.run(|| match self.side {
-            Side::Xdp => xdp::live(self),
-            Side::Tc(direction) => tc::live(self, direction),
-        })?
+        match self.running()? {
+            Some((running, hold, config)) => self.held(running, hold, config),
+            None => Ok(Live::Empty),
+        }
+    }
+
+    /// The program that runs there itself, by what it is held, and its configuration where it is a
+    /// dispatcher.
+    fn running(&self) -> Result<Option<(KernelProgram, Hold, Option<Config>)>> {
+        let (running, name) = self.ns.run(|| match self.side {
+            Side::Xdp => (xdp::running(self), xdp::DISPATCHER),
+            Side::Tc(direction) => (tc::running(self, direction), tc::DISPATCHER),
+        })?;
+        let Some((program, hold)) = running? else {
+            return Ok(None);
+        };
+        let Some(running) = info::program(program)? else {
+            return Ok(None);
+        };
+        let config = dispatcher::read_config(&running, name)?;
+        Ok(Some((running, hold, config)))
+    }
+
+    /// Takes a dispatcher off the hook that has lost the pins of all its members, and with them the
+    /// members, if they had just these priorities: then they were ours. Answers whether it did.
+    pub fn remove_shell(&self, priorities: &[u32]) -> Result<bool> {
+        let Some((running, hold, Some(config))) = self.running()? else {
+            return Ok(false);
+        };
+        let had = config.members.iter().map(|member| member.priority);
+        if !had.eq(priorities.iter().copied()) {
+            return Ok(false);
+        }
+        let shell = Live::Single {
+            program: running.state.id,
+            fd: running.fd,
+            hold,
+        };
+        self.swap(&shell, None, None)?;
+        Ok(true)
     }
 
     /// The format of a new dispatcher for this hook: what runs there now keeps its own.
@@ -218,17 +281,48 @@ impl Hook {
     }
 
     /// Puts `new` (None: nothing) in the place of what runs there, in one step, only if that is
-    /// still what `live` says. Answers true when it had to make a clsact qdisc.
+    /// still what `live` says.
     pub fn swap(
         &self,
         live: &Live,
         new: Option<BorrowedFd<'_>>,
         mode: Option<XdpMode>,
-    ) -> Result<bool> {
+    ) -> Result<Swapped> {
         self.ns.run(|| match self.side {
-            Side::Xdp => xdp::swap(self, live, new, mode).map(|()| false),
+            Side::Xdp => xdp::swap(self, live, new, mode).map(|()| Swapped::default()),
             Side::Tc(direction) => tc::swap(self, direction, live, new),
         })?
+    }
+
+    /// Takes a swap back, if it was done at all and nobody else has changed the hook since: what ran
+    /// before runs again, held as it was. `new` is what the swap put there.
+    pub fn swap_back(
+        &self,
+        before: Option<&(OwnedFd, Hold)>,
+        new: Option<ProgramId>,
+        swapped: Swapped,
+    ) -> Result<()> {
+        if let Some(link) = swapped.released {
+            return link.keep(&self.link_pin);
+        }
+        let was = before.map(|(fd, _)| info::id(fd)).transpose()?;
+        let now = self.live()?;
+        if now.held_id() == new && new != was {
+            let old = before.map(|(fd, _)| fd.as_fd());
+            match (before, &now, self.side) {
+                (Some((fd, Hold::Filter(filter))), Live::Empty, Side::Tc(direction)) => {
+                    self.ns
+                        .run(|| tc::add_again(self, direction, fd.as_fd(), *filter))??;
+                }
+                (Some((_, Hold::Xdp(mode))), ..) => drop(self.swap(&now, old, Some(*mode))?),
+                _ => drop(self.swap(&now, old, None)?),
+            }
+        }
+        if swapped.made_clsact && matches!(self.live()?, Live::Empty) {
+            self.remove_clsact()
+        } else {
+            Ok(())
+        }
     }
 
     /// Whether attaching the first program means making a clsact qdisc.
@@ -244,6 +338,15 @@ impl Hook {
     /// Removes the clsact qdisc, unless somebody has put a filter on it.
     pub fn remove_clsact(&self) -> Result<()> {
         self.ns.run(|| tc::remove_clsact(self))?
+    }
+
+    /// Removes what still holds a program of ours, or the chain that it was in, after its pins have
+    /// gone.
+    pub fn remove_stray(&self, program: ProgramId) -> Result<()> {
+        match self.side {
+            Side::Xdp => Ok(()),
+            Side::Tc(direction) => self.ns.run(|| tc::remove_stray(self, direction, program))?,
+        }
     }
 
     /// Folder of the pins of a dispatcher on this hook.
@@ -263,12 +366,10 @@ impl Hook {
         }
     }
 
-    /// What the program that runs on the hook is: a dispatcher of this name, or one by itself.
-    fn held(&self, program: ProgramId, hold: Hold, name: &str) -> Result<Live> {
-        let Some(running) = info::program(program)? else {
-            return Ok(Live::Empty);
-        };
-        match dispatcher::read_config(&running, name)? {
+    /// What the program that runs on the hook is: a dispatcher, or one by itself.
+    fn held(&self, running: KernelProgram, hold: Hold, config: Option<Config>) -> Result<Live> {
+        let program = running.state.id;
+        match config {
             None => Ok(Live::Single {
                 program,
                 fd: running.fd,
@@ -285,7 +386,7 @@ impl Hook {
     }
 
     fn members(&self, dispatcher: ProgramId, config: &Config) -> Result<Chain<ProgramId>> {
-        let folder = self.folder(dispatcher);
+        let folder = self.pinned_folder(dispatcher);
         let mut members = Vec::new();
         for (position, member) in config.members.iter().enumerate() {
             if let Some(program) = dispatcher::member(&folder, position)? {
@@ -321,33 +422,32 @@ pub fn dismantle(pins: &PinTree, side: Side, place: Place, dispatcher: ProgramId
     ))
 }
 
-/// Takes away what is left of a chain that a program is no longer part of: every dispatcher
-/// folder in which it is pinned, and the TCX link where the hook is `idle` or gone.
+/// Takes away what is left of chains that a program is no longer part of: every dispatcher folder in
+/// which it is pinned, but that of the dispatcher that is `running`.
 ///
 /// libxdp leaves such folders behind when somebody else takes its dispatcher off the interface.
 pub fn sweep(
     pins: &PinTree,
     side: Side,
-    place: Place,
     program: ProgramId,
-    idle: bool,
+    running: Option<ProgramId>,
 ) -> Result<()> {
-    let root = chain_root(pins, side);
-    let prefix = match side {
-        Side::Xdp => format!("dispatch-{}-", place.ifindex),
-        Side::Tc(_) => "dispatch-".to_owned(),
-    };
-    for entry in std::fs::read_dir(&root).into_iter().flatten().flatten() {
-        let ours = entry.file_name().to_string_lossy().starts_with(&prefix);
-        if ours && holds(&entry.path(), program)? {
+    for entry in std::fs::read_dir(chain_root(pins, side))
+        .into_iter()
+        .flatten()
+        .flatten()
+    {
+        let dispatcher = dispatcher_of(&entry.file_name());
+        if dispatcher.is_some() && dispatcher != running && holds(&entry.path(), program)? {
             PinTree::unpin_folder(&entry.path())?;
         }
     }
-    if idle {
-        PinTree::unpin(&link_pin(pins, place, side))
-    } else {
-        Ok(())
-    }
+    Ok(())
+}
+
+/// Removes the pin of the TCX link of a hook that is idle or gone.
+pub fn forget_link(pins: &PinTree, side: Side, place: Place) -> Result<()> {
+    PinTree::unpin(&link_pin(pins, place, side))
 }
 
 fn holds(folder: &Path, program: ProgramId) -> Result<bool> {
@@ -357,6 +457,13 @@ fn holds(folder: &Path, program: ProgramId) -> Result<bool> {
         }
     }
     Ok(false)
+}
+
+/// The dispatcher whose pins a folder of this name holds.
+fn dispatcher_of(folder: &OsStr) -> Option<ProgramId> {
+    let name = folder.to_str()?.strip_prefix("dispatch-")?;
+    let (_, id) = name.rsplit_once('-').unwrap_or(("", name));
+    id.parse().ok()
 }
 
 fn chain_root(pins: &PinTree, side: Side) -> PathBuf {

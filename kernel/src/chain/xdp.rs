@@ -11,18 +11,13 @@ use crate::{
 };
 
 /// Name by which libxdp knows a dispatcher.
-const DISPATCHER: &str = "xdp_dispatcher";
+pub(super) const DISPATCHER: &str = "xdp_dispatcher";
 
-pub(super) fn live(hook: &Hook) -> Result<Live> {
-    let query = || Error::query(format!("read the XDP program of '{}'", hook.iface));
-    let Some(attached) = netlink::xdp(hook.place.ifindex).map_err(query())? else {
-        return Ok(Live::Empty);
-    };
-    hook.held(
-        ProgramId(attached.program),
-        Hold::Xdp(attached.mode),
-        DISPATCHER,
-    )
+/// The program that runs there itself, and by what it is held.
+pub(super) fn running(hook: &Hook) -> Result<Option<(ProgramId, Hold)>> {
+    let query = Error::query(format!("read the XDP program of '{}'", hook.iface));
+    let attached = netlink::xdp(hook.place.ifindex).map_err(query)?;
+    Ok(attached.map(|attached| (ProgramId(attached.program), Hold::Xdp(attached.mode))))
 }
 
 pub(super) fn swap(

@@ -41,6 +41,8 @@ pub enum Feature {
     RingBuffer,
     /// XDP programs that take packets of several pages.
     XdpFrags,
+    /// Extension programs that call programs of the type that they stand for out of an array.
+    ExtensionTailCalls,
 }
 
 struct Facts {
@@ -101,6 +103,10 @@ impl Feature {
             Self::Uprobes => ("uprobes", (4, 17), "CONFIG_UPROBE_EVENTS"),
             Self::RingBuffer => ("BPF ring buffers", (5, 8), "CONFIG_BPF_SYSCALL"),
             Self::XdpFrags => ("XDP programs with fragments", (5, 18), "CONFIG_BPF_SYSCALL"),
+            // `bpf_prog_map_compatible` looks through them; later kernels of 6.1 do so as well.
+            Self::ExtensionTailCalls => {
+                ("tail calls in chained programs", (6, 2), "CONFIG_BPF_JIT")
+            }
         };
         Facts {
             what,
@@ -124,7 +130,7 @@ impl Feature {
             Self::TraceEvents => there("/sys/bus/event_source/devices/tracepoint"),
             Self::Kprobes => there("/sys/bus/event_source/devices/kprobe"),
             Self::Uprobes => there("/sys/bus/event_source/devices/uprobe"),
-            Self::ExtensionReattach => match release() {
+            Self::ExtensionReattach | Self::ExtensionTailCalls => match release() {
                 Some(release) if version(&release) < Some(self.since()) => Verdict::Missing,
                 _ => Verdict::Unknown,
             },

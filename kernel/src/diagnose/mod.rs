@@ -4,7 +4,7 @@ mod feature;
 mod privilege;
 
 pub use feature::{Feature, Lack, missing_feature};
-pub(crate) use privilege::lacks_sys_admin;
+pub use privilege::lacks_sys_admin;
 pub use privilege::missing_privilege;
 
 use crate::{kallsyms, suggest::Nearest};

@@ -24,7 +24,7 @@ pub fn missing_privilege() -> Option<Vec<&'static str>> {
 }
 
 /// Whether `CAP_SYS_ADMIN`, which the kernel asks for at a few places only, is lacking.
-pub(crate) fn lacks_sys_admin() -> bool {
+pub fn lacks_sys_admin() -> bool {
     let status = fs::read_to_string("/proc/self/status").ok();
     status
         .and_then(|status| effective(&status))

@@ -5,8 +5,9 @@
 
 use std::{io, os::fd::OwnedFd};
 
-use rustix::net::{
-    AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, recv, send, socket_with,
+use rustix::{
+    io::retry_on_intr,
+    net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, recv, send, socket_with},
 };
 
 mod events;
@@ -18,7 +19,8 @@ pub use link::XdpMode;
 pub(crate) use link::{set_xdp, xdp};
 pub use tc::Filter;
 pub(crate) use tc::{
-    Qdisc, add_clsact, add_filter, delete_clsact, delete_filter, filters, qdisc, replace_filter,
+    Qdisc, add_clsact, add_filter, add_filter_as, delete_clsact, delete_filter, filters, qdisc,
+    replace_filter,
 };
 
 const NLM_F_REQUEST: u16 = 1;
@@ -128,10 +130,12 @@ fn open() -> io::Result<OwnedFd> {
 /// the message.
 fn request(message: Message, mut each: impl FnMut(u16, &[u8])) -> io::Result<()> {
     let socket = open()?;
-    send(&socket, &message.finish(), SendFlags::empty())?;
+    let message = message.finish();
+    retry_on_intr(|| send(&socket, &message, SendFlags::empty()))?;
     let mut buffer = vec![0_u8; 32 * 1024];
     loop {
-        let (length, _) = recv(&socket, buffer.as_mut_slice(), RecvFlags::empty())?;
+        let receive = || recv(&socket, buffer.as_mut_slice(), RecvFlags::empty());
+        let (length, _) = retry_on_intr(receive)?;
         let mut rest = &buffer[..length];
         while let (Some(length), Some(kind), Some(flags)) =
             (u32_at(rest, 0), u16_at(rest, 4), u16_at(rest, 6))

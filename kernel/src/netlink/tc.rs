@@ -25,6 +25,8 @@ const TCA_BPF_NAME: u16 = 7;
 const TCA_BPF_FLAGS: u16 = 8;
 const TCA_BPF_ID: u16 = 11;
 const TCA_BPF_FLAG_ACT_DIRECT: u32 = 1;
+/// What `tc filter show` calls our filters.
+const NAME: &str = "bpfman";
 /// Major of the one ingress or clsact qdisc that an interface can have.
 const CLSACT_HANDLE: u32 = 0xffff_0000;
 const TC_H_CLSACT: u32 = 0xffff_fff1;
@@ -56,6 +58,8 @@ pub struct Filter {
     pub handle: u32,
     /// Lower runs first.
     pub priority: u16,
+    /// It has the name that we give.
+    pub named: bool,
 }
 
 impl Filter {
@@ -148,10 +152,12 @@ fn filter(body: &[u8]) -> Option<Filter> {
         .and_then(|options| find(options, TCA_BPF_ID))
         .and_then(|value| u32_at(value, 0))
         .unwrap_or(0);
+    let name = find(body.get(20..)?, TCA_OPTIONS).and_then(|options| find(options, TCA_BPF_NAME));
     Some(Filter {
         program,
         handle,
         priority,
+        named: name.is_some_and(|name| name.strip_suffix(b"\0") == Some(NAME.as_bytes())),
     })
 }
 
@@ -161,7 +167,6 @@ pub(crate) fn add_filter(
     ifindex: u32,
     direction: Direction,
     program: BorrowedFd<'_>,
-    name: &str,
 ) -> io::Result<()> {
     // The kernel's own choice puts a new priority in front of the others; the last one is behind
     // all that somebody else chose.
@@ -175,33 +180,43 @@ pub(crate) fn add_filter(
         program: 0,
         handle: 1,
         priority,
+        named: true,
     };
-    put(
-        ifindex,
-        direction,
-        filter,
-        program,
-        name,
-        NLM_F_CREATE | NLM_F_EXCL,
-    )
+    add_filter_as(ifindex, direction, filter, program)
+}
+
+/// Adds a filter of this priority and handle.
+pub(crate) fn add_filter_as(
+    ifindex: u32,
+    direction: Direction,
+    filter: Filter,
+    program: BorrowedFd<'_>,
+) -> io::Result<()> {
+    let flags = NLM_F_CREATE | NLM_F_EXCL;
+    put(ifindex, direction, filter, program, flags)
 }
 
 /// Puts another program behind a filter in one step.
+///
+/// EEXIST: it is not there any more, or holds another program. The kernel does not look, so
+/// somebody who changes it between our look and our step is not noticed.
 pub(crate) fn replace_filter(
     ifindex: u32,
     direction: Direction,
     filter: Filter,
     program: BorrowedFd<'_>,
-    name: &str,
 ) -> io::Result<()> {
-    put(
-        ifindex,
-        direction,
-        filter,
-        program,
-        name,
-        NLM_F_CREATE | NLM_F_REPLACE,
-    )
+    expect(ifindex, direction, filter)?;
+    let flags = NLM_F_CREATE | NLM_F_REPLACE;
+    put(ifindex, direction, filter, program, flags)
+}
+
+fn expect(ifindex: u32, direction: Direction, filter: Filter) -> io::Result<()> {
+    if filters(ifindex, direction)?.contains(&filter) {
+        Ok(())
+    } else {
+        Err(io::Error::from_raw_os_error(libc::EEXIST))
+    }
 }
 
 fn put(
@@ -209,7 +224,6 @@ fn put(
     direction: Direction,
     filter: Filter,
     program: BorrowedFd<'_>,
-    name: &str,
     flags: u16,
 ) -> io::Result<()> {
     let body = tcmsg(ifindex, filter.handle, parent(direction), filter.info());
@@ -217,14 +231,15 @@ fn put(
     message.attribute(TCA_KIND, b"bpf\0");
     message.nest(TCA_OPTIONS, |options| {
         options.attribute(TCA_BPF_FD, &program.as_raw_fd().to_ne_bytes());
-        options.attribute(TCA_BPF_NAME, format!("{name}\0").as_bytes());
+        options.attribute(TCA_BPF_NAME, format!("{NAME}\0").as_bytes());
         options.attribute(TCA_BPF_FLAGS, &TCA_BPF_FLAG_ACT_DIRECT.to_ne_bytes());
     });
     request(message, |_, _| ())
 }
 
-/// Removes one filter.
+/// Removes one filter. EEXIST: as in [`replace_filter`].
 pub(crate) fn delete_filter(ifindex: u32, direction: Direction, filter: Filter) -> io::Result<()> {
+    expect(ifindex, direction, filter)?;
     let body = tcmsg(ifindex, filter.handle, parent(direction), filter.info());
     let mut message = Message::new(RTM_DELTFILTER, NLM_F_ACK, &body);
     message.attribute(TCA_KIND, b"bpf\0");

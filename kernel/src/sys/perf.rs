@@ -66,21 +66,27 @@ fn perf_event_open(
     cpu: libc::c_int,
 ) -> io::Result<OwnedFd> {
     const NO_GROUP: libc::c_int = -1;
-    // SAFETY: `attr` is live, fully initialised and carries its own size; the one pointer in it
-    // (`Event::Probe::name`) is a C string that the caller borrows for longer than the call.
-    let fd = unsafe {
-        libc::syscall(
-            libc::SYS_perf_event_open,
-            std::ptr::from_ref(attr),
-            pid,
-            cpu,
-            NO_GROUP,
-            FD_CLOEXEC,
-        )
+    let fd = loop {
+        // SAFETY: `attr` is live, fully initialised and carries its own size; the one pointer in
+        // it (`Event::Probe::name`) is a C string that the caller borrows for longer than the call.
+        let fd = unsafe {
+            libc::syscall(
+                libc::SYS_perf_event_open,
+                std::ptr::from_ref(attr),
+                pid,
+                cpu,
+                NO_GROUP,
+                FD_CLOEXEC,
+            )
+        };
+        if fd >= 0 {
+            break fd;
+        }
+        let error = io::Error::last_os_error();
+        if error.kind() != io::ErrorKind::Interrupted {
+            return Err(error);
+        }
     };
-    if fd < 0 {
-        return Err(io::Error::last_os_error());
-    }
     let fd = RawFd::try_from(fd).map_err(|_| io::Error::from_raw_os_error(libc::EBADF))?;
     // SAFETY: the kernel has just made this descriptor for us; nobody else owns it.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })

@@ -126,6 +126,9 @@ impl<'c, E: FileHeader<Endian = Endianness>> Elf<'c, E> {
             .filter_map(|section| self.table(section))
             .collect();
         tables.sort_by_key(|table| !table.dynamic);
+        // A file has one of each kind (gABI, chapter 4). A forged one could have thousands that all
+        // lie in the same place.
+        tables.dedup_by_key(|table| table.dynamic);
         tables
     }
 

@@ -3,6 +3,8 @@
 mod elf;
 #[cfg(test)]
 mod forge;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod ldcache;
 mod library;
 mod root;

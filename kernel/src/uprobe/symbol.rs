@@ -392,6 +392,38 @@ mod tests {
         }
     }
 
+    /// 60,000 symbol tables that all lie in the same place take no longer than one.
+    #[test]
+    fn tables_that_overlap_take_no_longer() {
+        let mut bytes = NATIVE.file(EXPORTED, Some(LOCAL));
+        let headers = u64::from_le_bytes(*bytes[40..].first_chunk().unwrap());
+        let count = usize::from(u16::from_le_bytes(*bytes[60..].first_chunk().unwrap()));
+        let mut table = bytes[usize::try_from(headers).unwrap()..][..count * 64].to_vec();
+        let of = |kind| {
+            table
+                .chunks(64)
+                .position(|header| header[4] == kind)
+                .unwrap()
+        };
+        let (symbols, strings) = (of(2), of(3));
+        let one = table[symbols * 64..][..64].to_vec();
+        // 4 MB of names, in which nothing is found.
+        let place = [bytes.len() as u64, 4 << 20].map(u64::to_le_bytes);
+        table[strings * 64 + 24..][..16].copy_from_slice(place.as_flattened());
+        bytes.resize(bytes.len() + (4 << 20), 0);
+        table.extend(one.repeat(60_000));
+        let start = (bytes.len() as u64).to_le_bytes();
+        bytes[40..48].copy_from_slice(&start);
+        let count = u16::try_from(table.len() / 64).unwrap();
+        bytes[60..62].copy_from_slice(&count.to_le_bytes());
+        bytes.extend(table);
+        let start = std::time::Instant::now();
+        let found = ask(&bytes, Some("no such function"), 0);
+        assert!(found.is_err());
+        let took = start.elapsed();
+        assert!(took.as_secs() < 30, "took {took:?}");
+    }
+
     #[test]
     fn a_text_is_no_elf_file() {
         assert!(matches!(

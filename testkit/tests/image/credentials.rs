@@ -415,3 +415,67 @@ fn of_docker_hub() {
     write(&file, &json!({"credHelpers": {hub: "hub"}}));
     helper.pull(&world).ok();
 }
+
+/// Every file below a folder that holds one of the words.
+fn files_with(root: &Path, words: &[String]) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(root).into_iter().flatten() {
+        let entry = entry.unwrap();
+        let (path, kind) = (entry.path(), entry.file_type().unwrap());
+        if kind.is_dir() {
+            found.extend(files_with(&path, words));
+        } else if kind.is_file() {
+            // Pins cannot be read.
+            let bytes = fs::read(&path).unwrap_or_default();
+            let text = String::from_utf8_lossy(&bytes);
+            found.extend(words.iter().any(|word| text.contains(word)).then_some(path));
+        }
+    }
+    found
+}
+
+/// Not in what is said, however much is asked for, not in state or store, and not among the
+/// arguments of a helper, which everybody on the machine can read.
+#[test]
+fn secrets_go_nowhere_but_to_the_registry() {
+    let world = World::basic();
+    let veth = world.sandbox.veth();
+    let secrets = [PASSWORD.to_owned(), "s3cret".into(), basic(USER, PASSWORD)];
+    let host = world.registry.host();
+    let noted = world.sandbox.tmp().join("arguments");
+    let script = format!("echo \"$0 $@\" >> {}; env >> {0}\n", noted.display());
+    let helper = Helper::write(&world, "right", &(script + &knows(&host, PASSWORD)));
+    let file = world.home(".docker/config.json");
+    let path = format!("{}:{}", helper.0.display(), std::env::var("PATH").unwrap());
+    for way in ["request", "file", "helper"] {
+        let mut words = vec![
+            "-vvv", "load", "image", "-o", "id", "-p", "Always", "-i", &world.url,
+        ];
+        let given = basic(USER, PASSWORD);
+        match way {
+            "request" => words.extend(["-r", &given]),
+            "file" => write(&file, &world.login("HOST", PASSWORD)),
+            _ => write(&file, &json!({"credHelpers": {&host: "right"}})),
+        }
+        words.extend(["xdp", "-i", &veth.name]);
+        let output = Output::of(world.sandbox.command(words).env("PATH", &path));
+        let said = format!("{}{}", output.stdout, output.stderr);
+        let id = output.ok();
+        assert!(said.contains("debug: "), "{said}");
+        assert!(
+            !secrets.iter().any(|secret| said.contains(secret)),
+            "{way}: {said}"
+        );
+        for root in [world.sandbox.runtime_dir(), world.sandbox.images()] {
+            let found = files_with(root, &secrets);
+            assert!(found.is_empty(), "{way}: {found:?}");
+        }
+        world.sandbox.bpfman(["unload", id.trim()]).ok();
+    }
+    let noted = fs::read_to_string(noted).unwrap();
+    assert!(noted.contains("docker-credential-right get"), "{noted}");
+    assert!(
+        !secrets.iter().any(|secret| noted.contains(secret)),
+        "{noted}"
+    );
+}

@@ -8,6 +8,7 @@
 
 mod build;
 mod credentials;
+mod faults;
 mod hostile;
 mod load;
 mod policy;

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use testkit::{Feature, Load, Sandbox, Veth, object, wait_until};
+use testkit::{Feature, Sandbox, Veth, object};
 
 use crate::{
     manifests::{
@@ -203,82 +203,4 @@ fn in_a_full_chain() {
     run(&sandbox, "apply", &path, &["--prune"]).ok();
     assert_eq!(sandbox.ids().len(), 10);
     assert_eq!(ingress(&sandbox, &veth, 5, &[]).1, 5);
-}
-
-/// Killed, or failing, at every step of an exchange: the old program or the new one takes the
-/// packets, and one apply later it is the new one alone.
-fn interrupted(what: &str, make: &dyn Fn(u32) -> Manifest, sandbox: &Sandbox, veth: &Veth) {
-    let points = [
-        "load.loaded",
-        "load.program-pinned",
-        "load.maps-pinned",
-        "load.attached",
-        "chain.noted",
-        "chain.member-attached",
-        "chain.assembled",
-        "chain.swapped",
-        "state.written",
-        "load.committed",
-        "chain.retired",
-    ];
-    let mut reached = 0;
-    let mut priority = 100;
-    let file = write(sandbox, "a.yaml", &[make(priority)]);
-    let neighbours = sandbox.ids();
-    apply(sandbox, &file);
-    for point in points {
-        eprintln!("--- {what} at {point}");
-        priority += 1;
-        write(sandbox, "a.yaml", &[make(priority)]);
-        let words = ["apply", "-f", file.to_str().unwrap()];
-        let fault = format!("{point}:{what}");
-        let output = sandbox.bpfman_env("BPFMAN_FAULT", &fault, words);
-        reached += u32::from(output.status != 0);
-        assert_eq!(veth.ingress(3), 0, "{point}: none took them");
-        // Any command that writes brings kernel and state together.
-        sandbox.bpfman(["unload", "4000000000"]);
-        assert_eq!(veth.ingress(3), 0, "{point}: none took them afterwards");
-        assert_eq!(sandbox.ids().len(), neighbours.len() + 1, "{point}");
-        apply(sandbox, &file);
-        let ids = sandbox.ids();
-        let seen = ingress(sandbox, veth, 3, &ids);
-        assert_eq!(seen, (vec![3; ids.len()], 0), "{point}");
-        let taker = ids.last().unwrap();
-        assert_eq!(sandbox.get(*taker).bpfman("Priority"), priority.to_string());
-    }
-    assert!(reached >= 4, "{reached}");
-    run(sandbox, "delete", &file, &[]).ok();
-    assert!(wait_until(5, || veth.ingress(1) == 1));
-}
-
-#[test]
-fn an_exchange_that_is_interrupted() {
-    let sandbox = Sandbox::new();
-    let veth = sandbox.veth();
-    for what in ["abort", "fail"] {
-        let beside = |load: Load| {
-            let chains = Feature::Ext.is_present();
-            chains.then(|| sandbox.load(&load.priority(50)))
-        };
-        let done = |beside: Option<u32>| beside.into_iter().for_each(|id| sandbox.unload(id));
-        let neighbour = beside(xdp("pass").xdp(&veth.name));
-        let xdp = |priority| xdp_manifest("x", &veth.name, DROP, priority);
-        interrupted(what, &xdp, &sandbox, &veth);
-        done(neighbour);
-        if Feature::Tcx.is_present() {
-            let tcx = |priority| tcx_manifest("x", &veth.name, SHOT, priority);
-            interrupted(what, &tcx, &sandbox, &veth);
-        }
-        let neighbour = beside(tc("ok").tc("ingress", &veth.name));
-        let tc = |priority| {
-            Manifest::new("TcProgram", "x")
-                .object("tc_verdict")
-                .with(&format!("globaldata: {{verdict: {SHOT}}}"))
-                .with(&format!("priority: {priority}"))
-                .with("direction: ingress")
-                .on(&[&veth.name])
-        };
-        interrupted(what, &tc, &sandbox, &veth);
-        done(neighbour);
-    }
 }

@@ -52,6 +52,12 @@ pub(crate) fn counts(sandbox: &Sandbox, ids: &[u32]) -> Vec<u64> {
     ids.iter().map(|id| sandbox.count(*id, "counter")).collect()
 }
 
+/// The counter of a program that made its maps itself, without asking bpfman.
+pub(crate) fn counted(owner: u32) -> u64 {
+    let path = format!("/run/bpfman/fs/maps/{owner}/counter");
+    testkit::maps::count(path.as_ref(), 0)
+}
+
 /// `Position` of several programs.
 #[track_caller]
 pub(crate) fn positions(sandbox: &Sandbox, ids: &[u32]) -> Vec<usize> {

@@ -9,6 +9,7 @@
 mod calls;
 mod client;
 mod errors;
+mod kills;
 mod kubernetes;
 mod life;
 mod limits;

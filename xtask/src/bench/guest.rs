@@ -16,6 +16,7 @@ const RUNS: usize = 15;
 /// An interface of its own for the rival.
 const THEIRS: &str = "rival0";
 const SWAPS: &str = "swap::no_packet_passes_by_an_xdp_program";
+const CROWD: &str = "crowd::sixty_four_processes";
 const LENGTHS: [usize; 4] = [1, 2, 5, 10];
 /// Enough to make a change of context during a measurement disappear.
 const REPEAT: &str = "50000";
@@ -25,6 +26,7 @@ const LOADINGS: usize = 7;
 pub(super) fn figures(bpfman: &Path, tests: &Path) -> Result<Vec<Figure>> {
     // First, while the test finds no bpffs of ours below the /run that it covers.
     let bypassed = swaps(bpfman, tests)?;
+    let crowd = crowd(bpfman, tests)?;
     ip(&format!("link add {THEIRS} type veth peer name rival1"))?;
     ip(&format!("link set {THEIRS} up"))?;
     let mut figures = vec![load(bpfman)?];
@@ -34,6 +36,7 @@ pub(super) fn figures(bpfman: &Path, tests: &Path) -> Result<Vec<Figure>> {
         }
     }
     figures.push(bypassed);
+    figures.extend(crowd);
     Ok(figures)
 }
 
@@ -77,7 +80,7 @@ fn load(bpfman: &Path) -> Result<Figure> {
 }
 
 /// The extension program with the highest id: the one that `xdp-loader` has just loaded.
-fn newest() -> Result<u64> {
+pub(super) fn newest() -> Result<u64> {
     let programs = sh::output(Command::new("bpftool").args(["-j", "prog", "show"]))?;
     let programs: Vec<serde_json::Value> = serde_json::from_str(&programs)?;
     let ids = programs
@@ -147,13 +150,7 @@ fn clear(bpfman: &Path) -> Result<()> {
 
 /// The test counts packets that a program in the chain did not see; it fails on the first.
 fn swaps(bpfman: &Path, tests: &Path) -> Result<Figure> {
-    let run = Command::new(tests)
-        .env("BPFMAN_BIN", bpfman)
-        .args(["--exact", SWAPS, "--nocapture", "--test-threads", "1"])
-        .output()
-        .context("start the kernel tests")?;
-    let told = String::from_utf8_lossy(&run.stderr).into_owned();
-    ensure!(run.status.success(), "{SWAPS} failed: {told}");
+    let told = told(bpfman, tests, SWAPS)?;
     let told = told.lines().find(|line| line.contains("packets over"));
     let value = format!("0 ({})", told.unwrap_or("no packets").trim());
     Ok(Figure::new(
@@ -162,4 +159,29 @@ fn swaps(bpfman: &Path, tests: &Path) -> Result<Figure> {
         "0",
         told.is_some(),
     ))
+}
+
+/// How long those wait who only look, while everybody else changes programs.
+fn crowd(bpfman: &Path, tests: &Path) -> Result<Vec<Figure>> {
+    let told = told(bpfman, tests, CROWD)?;
+    let figures = ["List", "Load"].map(|verb| {
+        let of = format!(" {verb}: ");
+        let line = told.lines().find_map(|line| line.split_once(&of));
+        let value = line.map_or("not told", |(_, times)| times);
+        let what = format!("{} beside 63 other processes", verb.to_lowercase());
+        Figure::new(what, value, "none", line.is_some())
+    });
+    Ok(figures.into())
+}
+
+/// What a kernel test prints; it must pass.
+fn told(bpfman: &Path, tests: &Path, test: &str) -> Result<String> {
+    let run = Command::new(tests)
+        .env("BPFMAN_BIN", bpfman)
+        .args(["--exact", test, "--nocapture", "--test-threads", "1"])
+        .output()
+        .context("start the kernel tests")?;
+    let told = String::from_utf8_lossy(&run.stderr).into_owned();
+    ensure!(run.status.success(), "{test} failed: {told}");
+    Ok(told)
 }

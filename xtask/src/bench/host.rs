@@ -14,7 +14,7 @@ use crate::stage::{IFACE, object};
 const RUNS: usize = 41;
 const PIN: &str = "/sys/fs/bpf/bench";
 /// The kernel takes 64 programs on one event; these are hardly ever called.
-const EVENTS: [&str; 20] = [
+pub(super) const EVENTS: [&str; 20] = [
     "acct",
     "add_key",
     "adjtimex",

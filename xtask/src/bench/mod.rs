@@ -3,11 +3,14 @@
 //! Each figure is the median of runs that alternate with their rival's, so that a machine that
 //! slows down slows both. `/run` is a tmpfs, as on real systems.
 
+mod curve;
 mod guest;
 mod host;
 mod images;
 mod measure;
+mod objects;
 mod rpc;
+mod scale;
 
 use std::path::PathBuf;
 use std::process::{Command, ExitCode};
@@ -31,6 +34,9 @@ pub(crate) struct Args {
     /// Only what runs under Debian's kernel 6.12 in QEMU
     #[arg(long, conflicts_with = "host_only")]
     guest_only: bool,
+    /// Curves instead: the same commands with up to 1,000 programs, 100 full chains, large objects
+    #[arg(long)]
+    scale: bool,
     /// Measure this program, already in the namespaces of the bench
     #[arg(long, hide = true)]
     stage: Option<PathBuf>,
@@ -43,6 +49,12 @@ pub(crate) struct Args {
 /// machines differ.
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     match (&args.stage, &args.tests) {
+        (Some(bpfman), tests) if args.scale => {
+            return on_stage(|| match tests {
+                Some(_) => scale::guest(bpfman),
+                None => scale::host(bpfman),
+            });
+        }
         (Some(bpfman), Some(tests)) => return measure(|| guest::figures(bpfman, tests)),
         (Some(bpfman), None) => {
             return measure(|| {
@@ -62,8 +74,12 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         Need::Registry,
         Need::Images,
     ])?;
+    if args.scale {
+        setup::ensure(&[Need::Bpf])?;
+    }
     let bpfman = sh::step("build bpfman (release)", stage::release)?;
     let path = bpfman.to_string_lossy().into_owned();
+    let scale = args.scale.then_some("--scale");
     if !args.guest_only {
         sh::step("build bpfman-rpc (release)", rpc::build)?;
         println!("On this machine's kernel, whole processes:\n");
@@ -71,11 +87,16 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         let mut here = Command::new(APART[0]);
         here.args(&APART[1..])
             .arg(own)
-            .args(["bench", "--stage", &path]);
+            .args(["bench", "--stage", &path])
+            .args(scale);
         ensure!(here.status()?.success(), "the bench failed on this kernel");
-        let tests = sh::step("build the tests of images", test::build::images)?;
-        println!("\nImages of local runtimes, from the command's start to the attached program:\n");
-        show(images::of_runtimes(&bpfman, &tests)?);
+        if !args.scale {
+            let tests = sh::step("build the tests of images", test::build::images)?;
+            println!(
+                "\nImages of local runtimes, from the command's start to the attached program:\n"
+            );
+            show(images::of_runtimes(&bpfman, &tests)?);
+        }
     }
     if args.host_only {
         return Ok(ExitCode::SUCCESS);
@@ -84,9 +105,10 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let tests = sh::step("build the kernel tests", test::build::all)?.tests;
     println!("\nOn Debian's kernel 6.12 in QEMU:\n");
     let words = tests.to_string_lossy().into_owned();
-    let bench = ["/init", "bench", "--stage", &path, "--tests", &words];
+    let mut bench = vec!["/init", "bench", "--stage", &path, "--tests", &words];
+    bench.extend(scale);
     let mut run = Run::new(Version::V6_12, &[&APART[..], &bench].concat());
-    run.limit = Duration::from_mins(10);
+    run.limit = Duration::from_mins(if args.scale { 30 } else { 10 });
     run.content = Content {
         programs: vec![bpfman, tests],
         ..Content::default()
@@ -95,9 +117,16 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
 }
 
 fn measure(figures: impl FnOnce() -> Result<Vec<Figure>>) -> Result<ExitCode> {
+    on_stage(|| {
+        show(figures()?);
+        Ok(())
+    })
+}
+
+fn on_stage(work: impl FnOnce() -> Result<()>) -> Result<ExitCode> {
     stage::enter()?;
     stage::veth()?;
-    show(figures()?);
+    work()?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -22,6 +22,14 @@ const GUEST_LIMIT: Duration = Duration::from_mins(40);
 /// Guests at the same time; the tests inside run one after another.
 const GUESTS: usize = 2;
 
+/// What who runs the tests may ask of those that kill, crowd and fail.
+const ASKED: [&str; 4] = [
+    "BPFMAN_SEED",
+    "BPFMAN_KILLS",
+    "BPFMAN_SECONDS",
+    "BPFMAN_FAULTS",
+];
+
 /// On two cores, two guests of one processor each do the same work in a quarter less time than
 /// guests of two. The newest kernel has two all the same: only there do processes really meet.
 fn cpus(kernel: Version) -> u32 {
@@ -124,6 +132,10 @@ fn run_part(
         ]
         .map(|(key, value)| (key.to_owned(), value))
         .into();
+        run.env.extend(ASKED.iter().filter_map(|name| {
+            let value = std::env::var(name).ok()?;
+            Some(((*name).to_owned(), value))
+        }));
         run.fetch = vec![SKIPS.to_owned()];
         run.limit = GUEST_LIMIT;
         run.cpus = cpus(kernel);
@@ -195,6 +207,9 @@ impl Watch {
                 eprintln!("{word} [{seconds:7.3} s] {:>4} {name}", self.lane);
                 if outcome == Outcome::Passed {
                     self.tally.passed += 1;
+                    if !output.is_empty() {
+                        eprintln!("{output}");
+                    }
                 } else {
                     let how = if outcome == Outcome::TimeUp {
                         " (time was up)"

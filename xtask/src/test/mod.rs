@@ -22,8 +22,8 @@ use tally::{Table, Tally};
 /// Options of `cargo xtask test`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Without options: checks, unit, host, image, rpc, package, 6.1, 6.12 and reboot. With a FILTER the
-checks are left out.
+Without options: checks, unit, host, image, rpc, package, 6.1, 6.12, 5.10 and reboot. With a FILTER
+the checks are left out.
 
 checks  formatting, clippy, cargo-deny where it is installed, the committed eBPF objects
 unit    every test of the workspace that needs no kernel
@@ -32,7 +32,7 @@ image   the tests of images on this machine's kernel, as root, with Debian's reg
         docker and podman, which run for the length of a test and are reachable by it alone
 rpc     the tests of the daemon on this machine's kernel, as root, with tonic's client and Python's
 package the Debian package, installed into a Debian 12 in a folder, as root
-6.1 …   the same kernel tests in QEMU
+5.10 …  the same kernel tests in QEMU
 reboot  a Debian 12 with the package, its units and manifests, started twice in QEMU on one disk")]
 pub(crate) struct Args {
     /// Run only tests whose name contains one of these
@@ -161,6 +161,7 @@ fn chosen(args: &Args) -> Vec<Lane> {
         Lane::Package,
         Lane::V6_1,
         Lane::V6_12,
+        Lane::V5_10,
         Lane::Reboot,
     ];
     if args.filter.is_empty() {

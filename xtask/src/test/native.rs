@@ -5,6 +5,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 
 use super::build::{Built, WHOLE};
+use super::guest::figures;
 use super::tally::{Tally, count_skips};
 use crate::{setup, sh};
 
@@ -80,6 +81,9 @@ fn count(lane: Lane, name: &str, built: &Built, filter: &[String]) -> Result<Tal
 fn read_report(lane: &str, path: &Path) -> Result<Tally> {
     let report =
         std::fs::read_to_string(path).with_context(|| format!("read {}", path.display()))?;
+    for figure in figures(&report) {
+        eprintln!("{lane}: {figure}");
+    }
     parse_report(lane, &report).context("understand nextest's report")
 }
 

@@ -2,6 +2,8 @@
 
 mod auth;
 mod body;
+#[cfg(any(test, fuzzing))]
+pub(super) mod fuzz;
 mod http;
 mod retry;
 mod tls;

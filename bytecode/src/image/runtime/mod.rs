@@ -11,6 +11,8 @@ mod containerd;
 mod docker;
 mod engine;
 mod error;
+#[cfg(any(test, fuzzing))]
+pub(super) mod fuzz;
 mod grpc;
 mod list;
 mod names;

@@ -81,6 +81,7 @@ pub(super) fn create(root: &Path) -> Result<(), ImageError> {
         if !check(&path)? {
             let made = DirBuilder::new().recursive(true).mode(0o700).create(&path);
             made.map_err(error("create", &path))?;
+            fault::point("store.folder-made").map_err(error("create", &path))?;
             check(&path)?;
         }
     }
@@ -129,7 +130,7 @@ pub(crate) struct Temp {
 }
 
 impl Temp {
-    pub(super) fn new(folder: &Path) -> Result<Self, ImageError> {
+    pub(crate) fn new(folder: &Path) -> Result<Self, ImageError> {
         let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
         let mode = Mode::RUSR | Mode::WUSR;
         let (file, name) = if let Ok(fd) = rustix::fs::open(folder, flags, mode) {
@@ -168,10 +169,15 @@ impl Temp {
             rustix::fs::linkat(CWD, fd, CWD, &name, AtFlags::SYMLINK_FOLLOW)
                 .map_err(|errno| error("write", path)(errno.into()))?;
             self.name = Some(name);
+            fault::point("store.file-named").map_err(error("write", path))?;
         }
         if let Some(name) = &self.name {
             fs::rename(name, path).map_err(error("write", path))?;
             self.name = None;
+        }
+        // It has its name: no failure takes that back.
+        if let Err(error) = fault::point("store.file-kept") {
+            log::warn!("{error}");
         }
         Ok(())
     }

@@ -2,6 +2,7 @@
 
 use std::{
     fs::{self, File, OpenOptions, TryLockError},
+    io::{self, ErrorKind},
     os::unix::fs::OpenOptionsExt as _,
     path::Path,
 };
@@ -31,12 +32,14 @@ pub(super) fn shared(root: &Path) -> Result<File, ImageError> {
     match lock.try_lock() {
         Ok(()) => {
             clear(&root.join("tmp"));
-            lock.unlock().map_err(files::error("lock", &path))?;
+            uninterrupted(|| lock.unlock()).map_err(files::error("lock", &path))?;
         }
         Err(TryLockError::WouldBlock) => {}
+        // The lock that follows is the one that counts.
+        Err(TryLockError::Error(error)) if error.kind() == ErrorKind::Interrupted => {}
         Err(TryLockError::Error(source)) => return Err(files::error("lock", &path)(source)),
     }
-    lock.lock_shared().map_err(files::error("lock", &path))?;
+    uninterrupted(|| lock.lock_shared()).map_err(files::error("lock", &path))?;
     Ok(lock)
 }
 
@@ -48,12 +51,25 @@ pub(super) fn exclusive(root: &Path) -> Result<File, ImageError> {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => {
             log::warn!("waiting until running pulls have ended");
-            lock.lock().map_err(files::error("lock", &path))?;
+            uninterrupted(|| lock.lock()).map_err(files::error("lock", &path))?;
+        }
+        Err(TryLockError::Error(error)) if error.kind() == ErrorKind::Interrupted => {
+            uninterrupted(|| lock.lock()).map_err(files::error("lock", &path))?;
         }
         Err(TryLockError::Error(source)) => return Err(files::error("lock", &path)(source)),
     }
     clear(&root.join("tmp"));
     Ok(lock)
+}
+
+/// The standard library repeats many calls that a signal interrupts, but not those for locks.
+fn uninterrupted(mut lock: impl FnMut() -> io::Result<()>) -> io::Result<()> {
+    loop {
+        match lock() {
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            result => return result,
+        }
+    }
 }
 
 fn clear(tmp: &Path) {
@@ -78,7 +94,7 @@ impl DigestLock {
     pub(super) fn take(root: &Path, digest: Digest) -> Result<Self, ImageError> {
         let path = root.join("locks").join(&digest.hex()[..2]);
         let file = open(&path)?;
-        file.lock().map_err(files::error("lock", &path))?;
+        uninterrupted(|| file.lock()).map_err(files::error("lock", &path))?;
         Ok(Self(file))
     }
 }

@@ -130,11 +130,24 @@ impl Store {
         if gone.is_empty() && image.is_empty() {
             return Err(ImageError::NotListed);
         }
-        let paths = gone.iter().map(|(path, _)| path);
-        for path in paths.chain(image.iter().map(|(path, _)| path)) {
+        for (path, _) in &gone {
             fs::remove_file(path).map_err(files::error("remove", path))?;
         }
-        self.sweep()
+        let rest = || {
+            fault::point("store.names-removed").map_err(files::error("remove", &self.root))?;
+            for (path, _) in &image {
+                remove(path, "store.document-removed")?;
+            }
+            self.sweep()
+        };
+        // Without its names it is no longer what was asked to go: the rest only takes space.
+        rest().or_else(|error| {
+            if gone.is_empty() {
+                return Err(error);
+            }
+            log::warn!("{error}: `bpfman image prune` takes the rest away");
+            Ok(0)
+        })
     }
 
     /// Removes the images that `unused` names among those listed, and what nobody needs any more.
@@ -159,7 +172,7 @@ impl Store {
                 .map(|name| self.ref_path(name))
                 .chain([self.entry_path(image.entry.digest)])
             {
-                fs::remove_file(&path).map_err(files::error("remove", &path))?;
+                remove(&path, "store.document-removed")?;
             }
         }
         // Documents that cannot be read mean nothing to anybody.
@@ -167,7 +180,7 @@ impl Store {
             for path in paths(&self.root.join(folder))? {
                 let damaged = Self::document::<serde_json::Value>(&path);
                 if matches!(damaged, Err(ImageError::Damaged { .. })) {
-                    fs::remove_file(&path).map_err(files::error("remove", &path))?;
+                    remove(&path, "store.document-removed")?;
                 }
             }
         }
@@ -187,12 +200,18 @@ impl Store {
             let name = path.file_name().unwrap_or_default().to_string_lossy();
             if !needed.contains(&*name) {
                 let size = fs::symlink_metadata(&path).map_or(0, |metadata| metadata.len());
-                fs::remove_file(&path).map_err(files::error("remove", &path))?;
+                remove(&path, "store.blob-removed")?;
                 freed += size;
             }
         }
         Ok(freed)
     }
+}
+
+fn remove(path: &Path, point: &'static str) -> Result<(), ImageError> {
+    fs::remove_file(path)
+        .and_then(|()| fault::point(point))
+        .map_err(files::error("remove", path))
 }
 
 fn paths(folder: &Path) -> Result<Vec<PathBuf>, ImageError> {
