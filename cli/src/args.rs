@@ -1,4 +1,6 @@
-//! The command line as a whole. Each command describes its own arguments.
+//! The command line as a whole. Each command describes its own arguments, and is built only when it
+//! is the one that was called. What its list says of it stands here, beside its name: clap takes any
+//! doc comment on a type of arguments for that, so those that are part of others have plain ones.
 
 use std::{ffi::OsString, path::PathBuf};
 
@@ -109,22 +111,36 @@ pub(crate) struct Globals {
 
 /// What can be done.
 #[derive(Debug, Subcommand)]
+#[command(defer = true)]
 pub(crate) enum Command {
+    /// Load an eBPF program on the system
     Load(Load),
+    /// Unload an eBPF program using the Program Id
     Unload(Unload),
+    /// List all eBPF programs loaded via bpfman
     List(List),
+    /// Get an eBPF program using the Program Id
     Get(Get),
+    /// eBPF Bytecode Image related commands
     Image(Image),
+    /// Load what manifests say, and change only what differs
     Apply(Apply),
+    /// Show in what the loaded programs differ from manifests
     Diff(Diff),
+    /// Unload the programs of manifests
     Delete(Delete),
+    /// Write what is loaded as manifests
     Export(Export),
+    /// Keep what is loaded the same as a folder of manifests
     Watch(WatchArgs),
     // Hidden, because the guide's list of commands has no room for such long names.
+    /// Write the completions for a shell
     #[command(hide = true)]
     Completions(Completions),
+    /// Write the manual pages
     #[command(hide = true)]
     Manpages(Manpages),
+    /// What the completions of shells ask
     #[command(name = "__complete", hide = true)]
     Complete(Complete),
 }

@@ -20,6 +20,7 @@ mod netns;
 mod pins;
 mod pmu;
 mod probe_error;
+mod release;
 pub mod safe;
 mod suggest;
 mod sys;

@@ -6,6 +6,7 @@ use std::{
     ffi::OsStr,
     io,
     os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
+    sync::Once,
 };
 
 use libbpf_rs::{
@@ -15,7 +16,7 @@ use libbpf_rs::{
 use model::ProgramId;
 
 use crate::{
-    Error, Result, info,
+    Error, Result, info, release,
     sys::{bpf, libbpf},
 };
 
@@ -171,8 +172,18 @@ fn clone(fd: BorrowedFd<'_>) -> Result<OwnedFd> {
         .map_err(Error::query("duplicate a descriptor"))
 }
 
+/// Since when the memory of programs and maps counts for their control group, and no limit of the
+/// process stands against them.
+const NO_MEMLOCK_LIMIT: (u32, u32) = (5, 11);
+
 /// Opens an object for this crate's own programs, too.
 pub(crate) fn open(bytes: &[u8], log: &Log) -> Result<OpenObject> {
+    static LIMIT: Once = Once::new();
+    LIMIT.call_once(|| {
+        if release::is_since(NO_MEMLOCK_LIMIT) {
+            libbpf::leave_memlock_limit();
+        }
+    });
     let mut builder = ObjectBuilder::default();
     let opened = builder
         .name(OBJECT)

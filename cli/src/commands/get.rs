@@ -18,9 +18,8 @@ Examples:
   bpfman get 6204
   bpfman get 6204 --output json";
 
-/// Arguments of `bpfman get`.
 #[derive(Debug, Args)]
-#[command(about = "Get an eBPF program using the Program Id", long_about = LONG_ABOUT)]
+#[command(long_about = LONG_ABOUT)]
 #[command(after_long_help = AFTER_HELP)]
 pub(crate) struct Get {
     /// Required: Program Id, from the load or list command

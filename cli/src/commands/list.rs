@@ -25,9 +25,8 @@ Examples:
   bpfman list --metadata-selector owner=acme
   bpfman list --output id | xargs bpfman unload";
 
-/// Arguments of `bpfman list`.
 #[derive(Debug, Args)]
-#[command(about = "List all eBPF programs loaded via bpfman", long_about = LONG_ABOUT)]
+#[command(long_about = LONG_ABOUT)]
 #[command(after_long_help = AFTER_HELP)]
 pub(crate) struct List {
     /// Optional: List a specific program type

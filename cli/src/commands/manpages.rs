@@ -15,9 +15,8 @@ const AFTER_HELP: &str = "\
 Example:
   bpfman manpages /usr/local/share/man/man8";
 
-/// Arguments of `bpfman manpages`.
 #[derive(Debug, Args)]
-#[command(about = "Write the manual pages", long_about = LONG_ABOUT)]
+#[command(long_about = LONG_ABOUT)]
 #[command(after_long_help = AFTER_HELP)]
 pub(crate) struct Manpages {
     /// Required: Folder for the pages; it is made where it does not exist

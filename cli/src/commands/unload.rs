@@ -22,9 +22,8 @@ Examples:
   bpfman unload 6204
   bpfman unload 6204 6207 6210";
 
-/// Arguments of `bpfman unload`.
 #[derive(Debug, Args)]
-#[command(about = "Unload an eBPF program using the Program Id", long_about = LONG_ABOUT)]
+#[command(long_about = LONG_ABOUT)]
 #[command(after_long_help = AFTER_HELP)]
 pub(crate) struct Unload {
     /// Required: Program Id, from the load or list command

@@ -29,7 +29,7 @@ pub(crate) enum Format {
     Id,
 }
 
-/// The choice of a format, on each command that has a result.
+// The choice of a format, on each command that has a result.
 #[derive(Debug, Args)]
 pub(crate) struct Choice {
     /// Optional: Output format: a table for people, json or yaml for programs, or only the

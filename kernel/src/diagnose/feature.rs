@@ -9,9 +9,12 @@ use libbpf_sys::{
 use model::Kind;
 
 use super::missing_privilege;
-use crate::sys::{
-    bpf::{self, Target},
-    feature::{self as trial, Rejection, Trial},
+use crate::{
+    release,
+    sys::{
+        bpf::{self, Target},
+        feature::{self as trial, Rejection, Trial},
+    },
 };
 
 /// A thing that not every kernel can do.
@@ -130,8 +133,8 @@ impl Feature {
             Self::TraceEvents => there("/sys/bus/event_source/devices/tracepoint"),
             Self::Kprobes => there("/sys/bus/event_source/devices/kprobe"),
             Self::Uprobes => there("/sys/bus/event_source/devices/uprobe"),
-            Self::ExtensionReattach | Self::ExtensionTailCalls => match release() {
-                Some(release) if version(&release) < Some(self.since()) => Verdict::Missing,
+            Self::ExtensionReattach | Self::ExtensionTailCalls => match release::name() {
+                Some(name) if release::version(&name) < Some(self.since()) => Verdict::Missing,
                 _ => Verdict::Unknown,
             },
         }
@@ -177,7 +180,7 @@ impl fmt::Display for Lack {
                 f,
                 "this kernel ({release}) refuses {feature}, to root as well: its own policy"
             )
-        } else if version(release) < Some((major, minor)) {
+        } else if release::version(release) < Some((major, minor)) {
             write!(
                 f,
                 "{feature} need kernel {major}.{minor} or newer; this one is {release}"
@@ -207,7 +210,7 @@ pub fn missing_feature(features: &[Feature]) -> Option<Lack> {
         Some(Lack {
             feature,
             refused,
-            release: release().unwrap_or_default(),
+            release: release::name().unwrap_or_default(),
         })
     })
 }
@@ -270,20 +273,6 @@ fn there(path: &str) -> Verdict {
     }
 }
 
-fn release() -> Option<String> {
-    rustix::system::uname()
-        .release()
-        .to_str()
-        .ok()
-        .map(str::to_owned)
-}
-
-/// The first two numbers of a release such as `6.1.0-13-cloud-amd64`.
-fn version(release: &str) -> Option<(u32, u32)> {
-    let mut numbers = release.split(|c: char| !c.is_ascii_digit());
-    Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -299,14 +288,6 @@ mod tests {
         assert_eq!(answer(error(libc::EINVAL), true), Verdict::Works);
         assert_eq!(answer(error(libc::ENOMEM), false), Verdict::Unknown);
         assert_eq!(answer(Ok(()), false), Verdict::Works);
-    }
-
-    #[test]
-    fn releases() {
-        assert_eq!(version("6.1.0-13-cloud-amd64"), Some((6, 1)));
-        assert_eq!(version("6.12.107+deb13"), Some((6, 12)));
-        assert_eq!(version("7.0-rc1"), Some((7, 0)));
-        assert_eq!(version("next"), None);
     }
 
     #[test]

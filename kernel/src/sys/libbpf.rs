@@ -11,6 +11,14 @@ pub(crate) fn clear_pin_path(map: &mut OpenMapMut<'_>) {
     unsafe { libbpf_sys::bpf_map__set_pin_path(map.as_libbpf_object().as_ptr(), ptr::null()) };
 }
 
+/// Lets `RLIMIT_MEMLOCK` be as it is: libbpf loads a program to find out whether the kernel counts
+/// locked memory against it, and raises it then.
+pub(crate) fn leave_memlock_limit() {
+    // SAFETY: takes a number, and touches nothing but libbpf's own settings. It fails only after
+    // libbpf has raised the limit, when there is nothing left to save.
+    unsafe { libbpf_sys::libbpf_set_memlock_rlim(0) };
+}
+
 /// BTF id of a function in an object's own BTF; None when there is no such function.
 ///
 /// The ids of the object are those of the program in the kernel: libbpf loads its BTF unchanged.

@@ -23,9 +23,8 @@ Examples:
   bpfman completions zsh > /usr/share/zsh/site-functions/_bpfman
   bpfman completions fish > /usr/share/fish/vendor_completions.d/bpfman.fish";
 
-/// Arguments of `bpfman completions`.
 #[derive(Debug, Args)]
-#[command(about = "Write the completions for a shell", long_about = LONG_ABOUT)]
+#[command(long_about = LONG_ABOUT)]
 #[command(after_long_help = AFTER_HELP)]
 pub(crate) struct Completions {
     /// Required: Shell that is to read them
@@ -46,7 +45,6 @@ pub(crate) enum Shell {
     Fish,
 }
 
-/// Arguments of the hidden command.
 #[derive(Debug, Args)]
 pub(crate) struct Complete {
     #[arg(value_enum)]

@@ -11,8 +11,6 @@ use super::bytecode_files::{BytecodeFiles, TO_USE};
 use crate::{args::usage_error, output, report::Failure};
 
 /// As short as a list of commands needs it.
-const ABOUT: &str = "Build an eBPF bytecode image from local objects and push to a registry";
-
 const LONG_ABOUT: &str =
     "Build an eBPF bytecode image from local bytecode objects and push to a registry.";
 
@@ -36,9 +34,8 @@ enum Runtime {
     None,
 }
 
-/// Arguments of `bpfman image build`.
 #[derive(Debug, Args)]
-#[command(about = ABOUT, long_about = format!("{LONG_ABOUT}\n\n{TO_USE}\n\n{EXAMPLES}"))]
+#[command(long_about = format!("{LONG_ABOUT}\n\n{TO_USE}\n\n{EXAMPLES}"))]
 #[command(after_long_help = MORE_EXAMPLES, override_usage = usage())]
 pub(crate) struct Build {
     /// Required: Name and optionally a tag in the name:tag format.

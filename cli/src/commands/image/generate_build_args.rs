@@ -15,9 +15,8 @@ const EXAMPLES: &str = "\
 Examples:
   bpfman image generate-build-args --bc-amd64-el ./examples/go-xdp-counter/bpf_x86_bpfel.o";
 
-/// Arguments of `bpfman image generate-build-args`.
 #[derive(Debug, Args)]
-#[command(about = ABOUT, long_about = format!("{ABOUT}.\n\n{TO_USE}\n\n{EXAMPLES}"))]
+#[command(long_about = format!("{ABOUT}.\n\n{TO_USE}\n\n{EXAMPLES}"))]
 pub(crate) struct GenerateBuildArgs {
     #[command(flatten)]
     files: BytecodeFiles,

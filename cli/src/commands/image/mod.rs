@@ -25,23 +25,29 @@ digest.
 
 [default: table]";
 
-/// Arguments of `bpfman image`.
 #[derive(Debug, Args)]
-#[command(about = "eBPF Bytecode Image related commands")]
 pub(crate) struct Image {
     #[command(subcommand)]
     pub(crate) verb: Verb,
 }
 
-/// What can be done with images.
+// What can be done with images.
 #[derive(Debug, Subcommand)]
+#[command(defer = true)]
 pub(crate) enum Verb {
+    /// Pull an eBPF bytecode image from a remote registry
     Pull(Pull),
+    /// Build an eBPF bytecode image from local objects and push to a registry
     Build(Box<Build>),
+    /// Generate the OCI image labels for a given bytecode file
     GenerateBuildArgs(Box<GenerateBuildArgs>),
+    /// List the bytecode images in the own store
     List(List),
+    /// Show a bytecode image of the own store
     Inspect(Inspect),
+    /// Remove bytecode images from the own store
     Remove(Remove),
+    /// Remove bytecode images that nobody needs from the own store
     Prune(Prune),
 }
 

@@ -29,7 +29,7 @@ Examples:
   bpfman image pull --image-url quay.io/bpfman-bytecode/xdp_pass:latest
   bpfman image pull -i localhost:5000/tc_pass@sha256:6c3c6… -p Always -o json";
 
-/// An image and how to get it.
+// An image and how to get it.
 #[derive(Debug, Args)]
 pub(crate) struct PullArgs {
     /// Required: Container Image URL.
@@ -101,9 +101,7 @@ impl PullArgs {
     }
 }
 
-/// Arguments of `bpfman image pull`.
 #[derive(Debug, Args)]
-#[command(about = "Pull an eBPF bytecode image from a remote registry")]
 #[command(long_about = LONG_ABOUT, after_long_help = AFTER_HELP)]
 #[command(mut_arg("format", |arg| arg.help(OUTPUT).long_help(OUTPUT)))]
 pub(crate) struct Pull {

@@ -37,9 +37,8 @@ Remove bytecode images that nobody needs from the own store
 Removes the images that have lost their names to newer ones, and everything that killed commands
 left behind.";
 
-/// Arguments of `bpfman image list`.
 #[derive(Debug, Args)]
-#[command(about = "List the bytecode images in the own store", long_about = LIST)]
+#[command(long_about = LIST)]
 #[command(mut_arg("format", |arg| arg.help(OUTPUT).long_help(OUTPUT)))]
 pub(crate) struct List {
     /// Optional: List the bytecode images of the container runtimes on this machine instead
@@ -50,9 +49,8 @@ pub(crate) struct List {
     output: output::Choice,
 }
 
-/// Arguments of `bpfman image inspect`.
 #[derive(Debug, Args)]
-#[command(about = "Show a bytecode image of the own store", long_about = INSPECT)]
+#[command(long_about = INSPECT)]
 #[command(mut_arg("format", |arg| arg.help(OUTPUT).long_help(OUTPUT)))]
 pub(crate) struct Inspect {
     /// Required: Name of the image, or its digest
@@ -63,18 +61,15 @@ pub(crate) struct Inspect {
     output: output::Choice,
 }
 
-/// Arguments of `bpfman image remove`.
 #[derive(Debug, Args)]
-#[command(about = "Remove bytecode images from the own store", long_about = REMOVE)]
+#[command(long_about = REMOVE)]
 pub(crate) struct Remove {
     /// Required: Names of images, or their digests
     #[arg(value_name = "IMAGE", required = true, value_parser = name)]
     images: Vec<ImageName>,
 }
 
-/// Arguments of `bpfman image prune`.
 #[derive(Debug, Args)]
-#[command(about = "Remove bytecode images that nobody needs from the own store")]
 #[command(long_about = PRUNE)]
 #[command(mut_arg("format", |arg| arg.help(OUTPUT).long_help(OUTPUT)))]
 pub(crate) struct Prune {

@@ -26,9 +26,8 @@ Examples:
 
 See 'bpfman load file <COMMAND> --help' for the parameters of a program type.";
 
-/// Arguments of `bpfman load file`.
 #[derive(Debug, Args)]
-#[command(about = "Load an eBPF program from a local .o file", long_about = LONG_ABOUT)]
+#[command(long_about = LONG_ABOUT)]
 #[command(after_long_help = AFTER_HELP)]
 pub(crate) struct LoadFile {
     /// Required: Location of local bytecode file

@@ -42,9 +42,7 @@ This can later be used to list a certain subset of programs which contain
 the specified metadata.
 Example: --metadata owner=acme";
 
-/// Arguments of `bpfman load image`.
 #[derive(Debug, Args)]
-#[command(about = "Load an eBPF program packaged in a OCI container image from a given registry")]
 #[command(long_about = LONG_ABOUT, after_long_help = AFTER_HELP)]
 #[command(mut_arg("name", |arg| arg.long_help(NAME)))]
 #[command(mut_arg("metadata", |arg| arg.long_help(METADATA)))]

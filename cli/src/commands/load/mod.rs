@@ -28,22 +28,24 @@ Loads one program, attaches it and shows it as 'bpfman get' would. Either all of
 none of it: after an error the system is as it was. The program keeps running after the command
 ends, until 'bpfman unload' or a restart of the machine.";
 
-/// Arguments of `bpfman load`.
 #[derive(Debug, Args)]
-#[command(about = "Load an eBPF program on the system", long_about = LONG_ABOUT)]
+#[command(long_about = LONG_ABOUT)]
 pub(crate) struct Load {
     #[command(subcommand)]
     pub(crate) from: From,
 }
 
-/// Where the bytecode comes from.
+// Where the bytecode comes from.
 #[derive(Debug, Subcommand)]
+#[command(defer = true)]
 pub(crate) enum From {
+    /// Load an eBPF program from a local .o file
     File(LoadFile),
+    /// Load an eBPF program packaged in a OCI container image from a given registry
     Image(LoadImage),
 }
 
-/// What stands before the program type, whatever the source.
+// What stands before the program type, whatever the source.
 #[derive(Debug, Args)]
 pub(crate) struct Common {
     /// Required: The name of the function that is the entry point for the BPF program

@@ -49,9 +49,7 @@ Examples:
   bpfman load file --path ./tc_pass.o --name pass tcx --direction ingress --iface eth0 --priority 40
   bpfman load file -p ./tc_pass.o tcx -d egress -i eth0";
 
-/// Arguments of `… xdp`.
 #[derive(Debug, Args)]
-#[command(about = "Install an eBPF program on the XDP hook point for a given interface")]
 #[command(long_about = XDP_LONG_ABOUT, after_long_help = XDP_AFTER_HELP)]
 pub(crate) struct Xdp {
     #[command(flatten)]
@@ -72,9 +70,7 @@ pub(crate) struct Xdp {
     place: Place,
 }
 
-/// Arguments of `… tc`.
 #[derive(Debug, Args)]
-#[command(about = "Install an eBPF program on the TC hook point for a given interface")]
 #[command(long_about = TC_LONG_ABOUT, after_long_help = TC_AFTER_HELP)]
 pub(crate) struct Tc {
     #[command(flatten)]
@@ -99,9 +95,7 @@ pub(crate) struct Tc {
     place: Place,
 }
 
-/// Arguments of `… tcx`.
 #[derive(Debug, Args)]
-#[command(about = "Install an eBPF program on the TCX hook point for a given interface")]
 #[command(long_about = TCX_LONG_ABOUT, after_long_help = TCX_AFTER_HELP)]
 pub(crate) struct Tcx {
     #[command(flatten)]

@@ -64,9 +64,7 @@ Examples:
   bpfman load file --path ./fexit.o --name test_fexit fexit --fn-name do_unlinkat
   bpfman load file -p ./fexit.o fexit -f do_unlinkat";
 
-/// Arguments of `… tracepoint`.
 #[derive(Debug, Args)]
-#[command(about = "Install an eBPF program on a Tracepoint")]
 #[command(long_about = TRACEPOINT_LONG_ABOUT, after_long_help = TRACEPOINT_AFTER_HELP)]
 pub(crate) struct Tracepoint {
     /// Required: The tracepoint to attach to.
@@ -76,9 +74,7 @@ pub(crate) struct Tracepoint {
     tracepoint: model::Tracepoint,
 }
 
-/// Arguments of `… kprobe`.
 #[derive(Debug, Args)]
-#[command(about = "Install a kprobe or kretprobe eBPF probe")]
 #[command(long_about = KPROBE_LONG_ABOUT, after_long_help = KPROBE_AFTER_HELP)]
 pub(crate) struct Kprobe {
     /// Required: Kernel function to attach the probe to.
@@ -102,9 +98,7 @@ pub(crate) struct Kprobe {
     container_pid: Option<u32>,
 }
 
-/// Arguments of `… uprobe`.
 #[derive(Debug, Args)]
-#[command(about = "Install a uprobe or uretprobe eBPF probe")]
 #[command(long_about = UPROBE_LONG_ABOUT, after_long_help = UPROBE_AFTER_HELP)]
 pub(crate) struct Uprobe {
     /// Required, unless there is an offset: Function to attach the probe to.
@@ -144,9 +138,7 @@ pub(crate) struct Uprobe {
     container_pid: Option<u32>,
 }
 
-/// Arguments of `… fentry`.
 #[derive(Debug, Args)]
-#[command(about = "Install a fentry eBPF probe")]
 #[command(long_about = FENTRY_LONG_ABOUT, after_long_help = FENTRY_AFTER_HELP)]
 pub(crate) struct Fentry {
     /// Required: Kernel function to attach the probe to.
@@ -155,9 +147,7 @@ pub(crate) struct Fentry {
     fn_name: String,
 }
 
-/// Arguments of `… fexit`.
 #[derive(Debug, Args)]
-#[command(about = "Install a fexit eBPF probe")]
 #[command(long_about = FEXIT_LONG_ABOUT, after_long_help = FEXIT_AFTER_HELP)]
 pub(crate) struct Fexit {
     /// Required: Kernel function to attach the probe to.

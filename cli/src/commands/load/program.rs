@@ -8,16 +8,25 @@ use super::{
     probe::{Fentry, Fexit, Kprobe, Tracepoint, Uprobe},
 };
 
-/// A program type and where to attach it.
+// A program type and where to attach it.
 #[derive(Debug, Subcommand)]
+#[command(defer = true)]
 pub(crate) enum Program {
+    /// Install an eBPF program on the XDP hook point for a given interface
     Xdp(Xdp),
+    /// Install an eBPF program on the TC hook point for a given interface
     Tc(Tc),
+    /// Install an eBPF program on the TCX hook point for a given interface
     Tcx(Tcx),
+    /// Install an eBPF program on a Tracepoint
     Tracepoint(Tracepoint),
+    /// Install a kprobe or kretprobe eBPF probe
     Kprobe(Kprobe),
+    /// Install a uprobe or uretprobe eBPF probe
     Uprobe(Uprobe),
+    /// Install a fentry eBPF probe
     Fentry(Fentry),
+    /// Install a fexit eBPF probe
     Fexit(Fexit),
 }
 

@@ -27,9 +27,8 @@ Examples:
   bpfman apply -f /etc/bpfman/programs.d --prune
   bpfman export | sed s/eth0/eth1/ | bpfman apply -f - --dry-run";
 
-/// Arguments of `bpfman apply`.
 #[derive(Debug, Args)]
-#[command(about = "Load what manifests say, and change only what differs", long_about = LONG_ABOUT)]
+#[command(long_about = LONG_ABOUT)]
 #[command(after_long_help = AFTER_HELP)]
 pub(crate) struct Apply {
     #[command(flatten)]

@@ -21,9 +21,8 @@ Examples:
   bpfman delete -f ./firewall.yaml
   bpfman delete -f /etc/bpfman/programs.d --dry-run";
 
-/// Arguments of `bpfman delete`.
 #[derive(Debug, Args)]
-#[command(about = "Unload the programs of manifests", long_about = LONG_ABOUT)]
+#[command(long_about = LONG_ABOUT)]
 #[command(after_long_help = AFTER_HELP)]
 pub(crate) struct Delete {
     #[command(flatten)]

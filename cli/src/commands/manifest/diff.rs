@@ -18,9 +18,8 @@ Examples:
   bpfman diff -f ./firewall.yaml
   bpfman diff -f /etc/bpfman/programs.d --prune --exit-code";
 
-/// Arguments of `bpfman diff`.
 #[derive(Debug, Args)]
-#[command(about = "Show in what the loaded programs differ from manifests", long_about = LONG_ABOUT)]
+#[command(long_about = LONG_ABOUT)]
 #[command(after_long_help = AFTER_HELP)]
 pub(crate) struct Diff {
     #[command(flatten)]

@@ -17,9 +17,8 @@ Examples:
   bpfman export > /etc/bpfman/programs.d/all.yaml
   bpfman export | ssh other-host bpfman apply -f -";
 
-/// Arguments of `bpfman export`.
 #[derive(Debug, Args)]
-#[command(about = "Write what is loaded as manifests", long_about = LONG_ABOUT)]
+#[command(long_about = LONG_ABOUT)]
 #[command(after_long_help = AFTER_HELP)]
 pub(crate) struct Export {}
 

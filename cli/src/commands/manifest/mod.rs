@@ -18,7 +18,7 @@ use manifest::{Desired, Document, Set};
 
 use crate::report::Failure;
 
-/// Which manifests are meant.
+// Which manifests are meant.
 #[derive(Debug, Args)]
 pub(crate) struct Files {
     /// Required: Manifests: a file, a folder, of which all files that end in .yaml, .yml or .json

@@ -26,9 +26,8 @@ Examples:
   bpfman watch
   bpfman watch ./manifests --interval 60";
 
-/// Arguments of `bpfman watch`.
 #[derive(Debug, Args)]
-#[command(about = "Keep what is loaded the same as a folder of manifests", long_about = LONG_ABOUT)]
+#[command(long_about = LONG_ABOUT)]
 #[command(after_long_help = AFTER_HELP)]
 pub(crate) struct WatchArgs {
     /// Optional: Folder of the manifests, or one file
