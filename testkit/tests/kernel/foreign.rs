@@ -13,7 +13,7 @@ use nix::{
 };
 use testkit::{Feature, Load, Sandbox, Veth, bpftool, json, object, tool, wait_until, xdp_loader};
 
-use crate::support::{Killed, egress, ingress, positions, tc, xdp};
+use crate::support::{Killed, egress, foreign_filter, ingress, positions, tc, xdp};
 
 const STATE: &str = "/run/bpfman/state.json";
 const PREVIOUS: &str = "/run/bpfman/state.previous.json";
@@ -389,24 +389,11 @@ fn a_filter_in_the_place_of_ours_between_two_of_our_steps() {
     }
     let veth = sandbox.veth();
     let dev = ["dev", veth.name.as_str(), "ingress"];
-    let path = testkit::example("tcx_counter").path;
-    let pin = "/sys/fs/bpf/theirs";
-    let words = [
-        "prog",
-        "load",
-        path.to_str().unwrap(),
-        pin,
-        "type",
-        "classifier",
-    ];
-    tool("bpftool", &words).ok();
     sandbox.load(&tc("ok").tc("ingress", &veth.name));
     let load = tc("ok").tc("ingress", &veth.name);
     let ours = Stopped::at(&sandbox, "chain.member-attached", &load.args());
     tool("tc", &[&["filter", "del"][..], &dev].concat()).ok();
-    let place = ["prio", "50", "handle", "1", "bpf", "da", "pinned", pin];
-    tool("tc", &[&["filter", "add"][..], &dev, &place].concat()).ok();
-    fs::remove_file(pin).unwrap();
+    foreign_filter(&veth.name, "ingress", &["prio", "50", "handle", "1"]);
     let (status, _, stderr) = ours.go_on();
     assert_eq!(status, 1, "{stderr}");
     assert!(stderr.contains("hint:"), "{stderr}");

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use testkit::{Feature, Sandbox, json, object, tool, xdp_loader};
 
-use crate::support::{ingress, positions, tc, xdp};
+use crate::support::{foreign_filter, ingress, positions, tc, xdp};
 
 /// Loads a program that counts with xdp-loader, its map pinned below `/sys/fs/bpf/<pins>`.
 fn foreign(iface: &str, priority: &str, pins: &str) {
@@ -221,33 +221,13 @@ fn qdiscs(iface: &str) -> String {
         .collect()
 }
 
-/// A filter of somebody else: a program that lets the packet go on.
-fn foreign_filter(iface: &str, side: &str) {
-    let path = testkit::example("tcx_counter").path;
-    let pin = format!("/sys/fs/bpf/foreign-{side}");
-    let words = [
-        "prog",
-        "load",
-        path.to_str().unwrap(),
-        &pin,
-        "type",
-        "classifier",
-    ];
-    tool("bpftool", &words).ok();
-    let words = [
-        "filter", "add", "dev", iface, side, "prio", "7", "bpf", "da", "pinned", &pin,
-    ];
-    tool("tc", &words).ok();
-    std::fs::remove_file(pin).unwrap();
-}
-
 #[test]
 fn a_foreign_clsact_and_its_filters_are_left_alone() {
     let sandbox = Sandbox::new();
     let veth = sandbox.veth();
     tool("tc", &["qdisc", "add", "dev", &veth.name, "clsact"]).ok();
     for side in ["ingress", "egress"] {
-        foreign_filter(&veth.name, side);
+        foreign_filter(&veth.name, side, &["prio", "7"]);
     }
     let before = qdiscs(&veth.name);
     let ids = ["ingress", "egress"].map(|side| sandbox.load(&tc("ok").tc(side, &veth.name)));

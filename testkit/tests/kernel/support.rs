@@ -1,6 +1,6 @@
 //! Words that many tests use.
 
-use testkit::{Load, Sandbox, Veth, object};
+use testkit::{Load, Sandbox, Veth, object, tool};
 
 /// XDP actions, include/uapi/linux/bpf.h.
 pub(crate) const XDP: [(&str, i32); 5] = [
@@ -88,6 +88,26 @@ fn difference(after: &[u64], before: &[u64]) -> Vec<u64> {
         .zip(before)
         .map(|(after, before)| after - before)
         .collect()
+}
+
+/// A filter of somebody else: a program that lets the packet go on. Every kernel of the lanes has
+/// the classifier for it.
+pub(crate) fn foreign_filter(iface: &str, side: &str, place: &[&str]) {
+    let path = testkit::example("tcx_counter").path;
+    let pin = format!("/sys/fs/bpf/foreign-{side}");
+    let object = path.to_str().unwrap();
+    tool(
+        "bpftool",
+        &["prog", "load", object, &pin, "type", "classifier"],
+    )
+    .ok();
+    let (dev, program) = (["dev", iface, side], ["bpf", "da", "pinned", pin.as_str()]);
+    tool(
+        "tc",
+        &[&["filter", "add"][..], &dev, place, &program].concat(),
+    )
+    .ok();
+    std::fs::remove_file(&pin).unwrap();
 }
 
 /// A child that does not outlive its test.

@@ -7,7 +7,7 @@ use testkit::{
 };
 
 use super::matrix::{Operation, Reach, Stage, Traffic, inbound, outbound};
-use crate::support::{tc, xdp};
+use crate::support::{foreign_filter, tc, xdp};
 
 /// What an operation does besides is the same wherever in the chain its program is.
 const OF_THE_CHAIN: Reach = Reach::Brief(&["chain."]);
@@ -144,9 +144,8 @@ fn a_failed_unload_keeps_the_place_among_filters_of_others() {
         tool("tc", &words.split(' ').collect::<Vec<_>>())
     };
     let made = tc("qdisc add dev DEV clsact").status == 0;
-    for pref in [30, 60] {
-        let filter = format!("filter add dev DEV ingress pref {pref} matchall action pass");
-        tc(&filter).ok();
+    for pref in ["30", "60"] {
+        foreign_filter(&veth.name, "ingress", &["pref", pref]);
     }
     for point in ["chain.swapped", "state.written"] {
         sandbox.unchanged(|| {
@@ -156,7 +155,7 @@ fn a_failed_unload_keeps_the_place_among_filters_of_others() {
             output.fails(1, &["fault injected"]);
         });
     }
-    for pref in [30, 60] {
+    for pref in ["30", "60"] {
         tc(&format!("filter del dev DEV ingress pref {pref}")).ok();
     }
     if made {
