@@ -24,16 +24,33 @@ use crate::{
 /// Everything, in the order in which one step relies on the other.
 pub(crate) fn run(session: &mut Session) -> Result<()> {
     finish_pending(session)?;
-    let Findings { gone, moved } = compare(session)?;
+    let mut pinned = Pinned::find(&session.pins)?;
+    let Findings { gone, moved } = compare(session, &pinned)?;
     if !moved.is_empty() {
         follow(session, &moved)?;
     }
     if !gone.is_empty() {
         drop_records(session, &gone)?;
+        pinned = Pinned::find(&session.pins)?;
     }
-    name_again(session)?;
+    name_again(session, &pinned)?;
     remove_idle_clsact(session)?;
-    remove_orphans(session)
+    remove_orphans(session, &pinned)
+}
+
+/// What our tree has pins of.
+struct Pinned {
+    programs: BTreeSet<ProgramId>,
+    links: BTreeSet<ProgramId>,
+}
+
+impl Pinned {
+    fn find(pins: &PinTree) -> Result<Self> {
+        Ok(Self {
+            programs: pins.programs()?.into_iter().collect(),
+            links: pins.links()?.into_iter().collect(),
+        })
+    }
 }
 
 /// Takes back, or finishes, the change of a hook that a killed command began.
@@ -125,16 +142,14 @@ struct Findings {
     moved: BTreeMap<ProgramId, Whereabouts>,
 }
 
-fn compare(session: &Session) -> Result<Findings> {
-    let pinned: BTreeSet<_> = session.pins.programs()?.into_iter().collect();
-    let linked: BTreeSet<_> = session.pins.links()?.into_iter().collect();
+fn compare(session: &Session, pinned: &Pinned) -> Result<Findings> {
     let mut findings = Findings::default();
     let mut points: BTreeMap<(Point, Place), Vec<&Record>> = BTreeMap::new();
     for record in session.state.programs.values() {
         let point = Point::of(record);
         let chained = point.is_some_and(|(point, _)| !point.tcx);
-        let alive = pinned.contains(&record.id) || kernel::program_alive(record.id);
-        if !alive || !chained && !linked.contains(&record.id) {
+        let alive = pinned.programs.contains(&record.id) || kernel::program_alive(record.id);
+        if !alive || !chained && !pinned.links.contains(&record.id) {
             findings.gone.insert(record.id);
         } else if let Some(point) = point {
             points.entry(point).or_default().push(record);
@@ -265,9 +280,8 @@ fn sweep(session: &Session, record: &Record) -> Result<()> {
 }
 
 /// Programs that still run, but whose pin somebody removed.
-fn name_again(session: &Session) -> Result<()> {
-    let pinned: BTreeSet<_> = session.pins.programs()?.into_iter().collect();
-    let nameless = |id: &&ProgramId| !pinned.contains(id);
+fn name_again(session: &Session, pinned: &Pinned) -> Result<()> {
+    let nameless = |id: &&ProgramId| !pinned.programs.contains(id);
     for id in session.state.programs.keys().filter(nameless) {
         if let Some(program) = kernel::program(*id)? {
             log::warn!("the pin of program {id} was removed: pinned again");
@@ -286,24 +300,25 @@ fn remove_idle_clsact(session: &mut Session) -> Result<()> {
 }
 
 /// Pins that no record names: what a killed command left.
-fn remove_orphans(session: &Session) -> Result<()> {
-    let state = &session.state;
-    for id in session.pins.links()? {
-        if !state.programs.contains_key(&id) {
-            PinTree::unpin(&session.pins.link(id))?;
+fn remove_orphans(session: &Session, pinned: &Pinned) -> Result<()> {
+    let programs = &session.state.programs;
+    for id in &pinned.links {
+        if !programs.contains_key(id) {
+            PinTree::unpin(&session.pins.link(*id))?;
             fault::point("recover.link-removed").map_err(kernel::Error::Fault)?;
         }
     }
-    for id in session.pins.programs()? {
-        if !state.programs.contains_key(&id) {
+    for id in &pinned.programs {
+        if !programs.contains_key(id) {
             log::info!("program {id} was left by a command that was killed: removed");
-            take_out_of_chains(session, id)?;
-            PinTree::unpin(&session.pins.program(id))?;
+            take_out_of_chains(session, *id)?;
+            PinTree::unpin(&session.pins.program(*id))?;
             fault::point("recover.program-removed").map_err(kernel::Error::Fault)?;
         }
     }
+    let owners: BTreeSet<_> = programs.values().map(|record| record.maps).collect();
     for owner in session.pins.map_folders()? {
-        if state.users_of(owner).next().is_none() {
+        if !owners.contains(&owner) {
             PinTree::unpin_folder(&session.pins.maps(owner))?;
         }
     }

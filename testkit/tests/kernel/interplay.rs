@@ -268,7 +268,7 @@ fn a_filter_that_came_later_keeps_our_clsact() {
     let id = sandbox.load(&tc("ok").tc("ingress", &veth.name));
     // Where we needed TCX only, it is not there yet.
     tool("tc", &["qdisc", "add", "dev", &veth.name, "clsact"]);
-    foreign_filter(&veth.name, "egress");
+    foreign_filter(&veth.name, "egress", &["prio", "7"]);
     sandbox.unload(id);
     let left = json("tc", &["-j", "filter", "show", "dev", &veth.name, "egress"]);
     assert!(left.to_string().contains("tcx_stats"), "{left}");

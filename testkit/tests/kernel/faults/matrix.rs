@@ -66,7 +66,7 @@ pub(super) enum Operation<'a> {
 /// How much of an operation is proved.
 #[derive(Clone, Copy)]
 pub(super) enum Reach {
-    /// Failed and killed at all of its points.
+    /// Failed and killed at all of its points; on older kernels killed, at those where they differ.
     Full,
     /// Where commands are slow, killed at those of its points alone that begin so: the others, and
     /// failures, are proved by an operation that differs in nothing that matters there. In full on
@@ -77,10 +77,15 @@ pub(super) enum Reach {
 impl Reach {
     fn here(self) -> Self {
         let all = std::env::var("BPFMAN_FAULTS").is_ok_and(|reach| reach == "all");
-        if all || Lane::current() == Lane::Host {
-            Self::Full
-        } else {
-            self
+        match Lane::current() {
+            _ if all => Self::Full,
+            Lane::Host => Self::Full,
+            Lane::V6_12 => self,
+            // What they do differently than 6.12 is in the kernel, so at these points.
+            Lane::V5_10 | Lane::V6_1 => match self {
+                Self::Full => Self::Brief(&["chain.", "load.attached", "unload."]),
+                brief => brief,
+            },
         }
     }
 
