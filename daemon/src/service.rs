@@ -19,7 +19,6 @@ use crate::{
 };
 
 /// Answers the calls.
-#[derive(Debug)]
 pub(crate) struct Service {
     calls: Calls,
 }

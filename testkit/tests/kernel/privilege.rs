@@ -9,7 +9,7 @@ use std::{
 };
 
 use nix::fcntl::{Flock, FlockArg};
-use testkit::{Feature, Load, Output, Sandbox, Veth, example, object, tool, wait_until};
+use testkit::{Feature, Lane, Load, Output, Sandbox, Veth, example, object, tool, wait_until};
 
 use crate::support::{Killed, ingress, tc, xdp};
 
@@ -294,33 +294,33 @@ fn with_caps(sandbox: &Sandbox, user: &str, caps: &[&str], args: &[String]) -> O
 
 const ENOUGH: [&str; 4] = ["bpf", "perfmon", "net_admin", "sys_admin"];
 
-fn every_type(veth: &Veth) -> Vec<(Option<Feature>, Load)> {
+fn every_type(veth: &Veth) -> Vec<(&'static [Feature], Load)> {
     let probes = |name: &str, words: &[&str]| object("probes").name(name).attach(words);
     vec![
-        (None, xdp("pass").xdp(&veth.name)),
-        (None, tc("ok").tc("ingress", &veth.name)),
-        (Some(Feature::Tcx), tc("ok").tcx("egress", &veth.name)),
+        (&[], xdp("pass").xdp(&veth.name)),
+        (&[], tc("ok").tc("ingress", &veth.name)),
+        (&[Feature::Tcx], tc("ok").tcx("egress", &veth.name)),
         (
-            Some(Feature::PerfLink),
+            &[Feature::PerfLink],
             probes(
                 "count_tracepoint",
                 &["tracepoint", "-t", "syscalls/sys_enter_unlink"],
             ),
         ),
         (
-            Some(Feature::PerfLink),
+            &[Feature::PerfLink],
             example("uprobe").attach(&["uprobe", "-t", "libc", "-f", "malloc"]),
         ),
         (
-            Some(Feature::Kprobe),
+            &[Feature::Kprobe, Feature::PerfLink],
             example("kprobe").attach(&["kprobe", "-f", "do_unlinkat"]),
         ),
         (
-            Some(Feature::Tracing),
+            &[Feature::Tracing],
             example("fentry").attach(&["fentry", "-f", "do_unlinkat"]),
         ),
         (
-            Some(Feature::Tracing),
+            &[Feature::Tracing],
             example("fexit").attach(&["fexit", "-f", "do_unlinkat"]),
         ),
     ]
@@ -331,8 +331,8 @@ fn every_type(veth: &Veth) -> Vec<(Option<Feature>, Load)> {
 fn the_documented_capabilities_are_enough() {
     let (sandbox, veth) = stage();
     let run = |args: &[String]| with_caps(&sandbox, "0", &ENOUGH, args);
-    for (feature, load) in every_type(&veth) {
-        if feature.is_some_and(|feature| !feature.is_present()) {
+    for (needed, load) in every_type(&veth) {
+        if !needed.iter().all(|feature| feature.is_present()) {
             continue;
         }
         let id = run(&load.args()).ok().trim().to_owned();
@@ -343,7 +343,8 @@ fn the_documented_capabilities_are_enough() {
     }
 }
 
-/// Somebody who is not root, with a runtime root of their own.
+/// Somebody who is not root, with a runtime root of their own. Before 6.8 a bpffs belongs to root,
+/// whoever mounts it: there, root mounts it and gives it away.
 #[test]
 fn a_user_with_the_documented_capabilities() {
     let (sandbox, veth) = stage();
@@ -352,6 +353,14 @@ fn a_user_with_the_documented_capabilities() {
     set_mode(root, 0o700);
     chown(root, Some(user), Some(user)).unwrap();
     chown("/sys/fs/bpf", Some(user), Some(user)).unwrap();
+    if [Lane::V5_10, Lane::V6_1].contains(&Lane::current()) {
+        let fs = "/run/of-user/fs";
+        fs::create_dir(fs).unwrap();
+        chown(fs, Some(user), Some(user)).unwrap();
+        tool("mount", &["-t", "bpf", "bpf", fs]).ok();
+        chown(fs, Some(user), Some(user)).unwrap();
+        set_mode(fs, 0o700);
+    }
     set_mode("/run", 0o755);
     let run = |args: &[String]| {
         let words = ["--runtime-dir".to_owned(), root.to_owned()];

@@ -21,6 +21,8 @@ const TEST_LIMIT: u64 = 300;
 const GUEST_LIMIT: Duration = Duration::from_mins(40);
 /// Guests at the same time; the tests inside run one after another.
 const GUESTS: usize = 2;
+/// Guests that share the tests of a kernel.
+const PARTS: usize = 2;
 
 /// What who runs the tests may ask of those that kill, crowd and fail.
 const ASKED: [&str; 4] = [
@@ -38,10 +40,10 @@ fn cpus(kernel: Version) -> u32 {
 
 /// Runs the tests under each kernel, two guests at a time, and counts.
 pub(crate) fn run(kernels: &[Version], built: &Built, filter: &[String]) -> Vec<Tally> {
-    let parts = if kernels.len() == 1 { GUESTS } else { 1 };
+    // In parts, so that no core waits long for the last guest.
     let jobs: Vec<_> = kernels
         .iter()
-        .flat_map(|kernel| (0..parts).map(move |part| (*kernel, part)))
+        .flat_map(|kernel| (0..PARTS).map(move |part| (*kernel, part)))
         .collect();
     let next = Mutex::new(jobs.into_iter());
     let done = Mutex::new(Vec::new());
@@ -54,7 +56,7 @@ pub(crate) fn run(kernels: &[Version], built: &Built, filter: &[String]) -> Vec<
                     let Some((kernel, part)) = job else {
                         return;
                     };
-                    let tally = run_part(kernel, (part, parts), built, filter);
+                    let tally = run_part(kernel, part, built, filter);
                     if let Ok(mut done) = done.lock() {
                         done.push((kernel, tally));
                     }
@@ -82,19 +84,14 @@ pub(super) fn merge<'a>(lane: &str, parts: impl Iterator<Item = &'a Tally>) -> T
     whole
 }
 
-fn run_part(
-    kernel: Version,
-    (part, parts): (usize, usize),
-    built: &Built,
-    filter: &[String],
-) -> Tally {
+fn run_part(kernel: Version, part: usize, built: &Built, filter: &[String]) -> Tally {
     let lane = kernel.name();
-    let what = format!("kernel tests on {lane}, part {} of {parts}", part + 1);
+    let what = format!("kernel tests on {lane}, part {} of {PARTS}", part + 1);
     let mut watch = Watch::new(lane);
     let work = || {
         let tests = built.tests.to_string_lossy().into_owned();
         let limit = TEST_LIMIT.to_string();
-        let (part, parts) = (part.to_string(), parts.to_string());
+        let (part, parts) = (part.to_string(), PARTS.to_string());
         let mut run = Run::new(
             kernel,
             &[
