@@ -12,6 +12,9 @@ use crate::sh;
 /// The program that is loaded, whatever else the object holds.
 pub(super) const PROGRAM: &str = "program_0";
 
+/// Maps that one program uses.
+const MAPS: usize = 50;
+
 const HEAD: &str = "#include <linux/bpf.h>\n#include <bpf/bpf_helpers.h>\n\
     char _license[] SEC(\"license\") = \"GPL\";\n";
 
@@ -19,7 +22,7 @@ const HEAD: &str = "#include <linux/bpf.h>\n#include <bpf/bpf_helpers.h>\n\
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Grows {
     Programs,
-    /// All of them used by the one program.
+    /// A program takes 64 maps at most: after every 50, another program has the next ones.
     Maps,
     /// Bytes in a section that is never loaded, as debug information is.
     Megabytes,
@@ -39,7 +42,7 @@ impl Grows {
         let path = dir.join(format!("{}_{many}.o", self.name()));
         match self {
             Self::Programs => bpf::compile_text(&source(many, 0)?, &path)?,
-            Self::Maps => bpf::compile_text(&source(1, many)?, &path)?,
+            Self::Maps => bpf::compile_text(&source(many.div_ceil(MAPS), many)?, &path)?,
             Self::Megabytes => {
                 bpf::compile_text(&source(1, 0)?, &path)?;
                 pad(&path, many * 1_000_000)?;
@@ -62,12 +65,13 @@ fn source(programs: usize, maps: usize) -> Result<String> {
         writeln!(
             text,
             "SEC(\"tracepoint/syscalls/sys_enter_acct\") int program_{program}(void *ctx)\n\
-             {{ __u32 key = 0; __u64 sum = {program}; __u64 *value;"
+             {{ __u64 sum = {program};"
         )?;
-        for map in 0..maps {
+        for map in (program * MAPS..maps).take(MAPS) {
             writeln!(
                 text,
-                "value = bpf_map_lookup_elem(&map_{map}, &key); if (value) sum += *value;"
+                "{{ __u32 key = 0; __u64 *value = bpf_map_lookup_elem(&map_{map}, &key); \
+                 if (value) sum += *value; }}"
             )?;
         }
         writeln!(text, "return sum == 0; }}")?;
