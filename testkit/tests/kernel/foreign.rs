@@ -1,11 +1,7 @@
 //! Other hands in our files, our pins and on our hooks: each leaves a defined state behind. The table
 //! in docs/reliability.md says which. More of it is in `recovery`, `moved` and `interplay`.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-    process::Stdio,
-};
+use std::{fs, path::PathBuf, process::Stdio};
 
 use nix::{
     sys::signal::{Signal, kill},
@@ -13,7 +9,9 @@ use nix::{
 };
 use testkit::{Feature, Load, Sandbox, Veth, bpftool, json, object, tool, wait_until, xdp_loader};
 
-use crate::support::{Killed, egress, foreign_filter, ingress, positions, tc, xdp};
+use crate::support::{
+    Killed, egress, foreign_filter, ingress, loader_count, loader_joins, positions, tc, xdp,
+};
 
 const STATE: &str = "/run/bpfman/state.json";
 const PREVIOUS: &str = "/run/bpfman/state.previous.json";
@@ -178,7 +176,7 @@ fn removed_pins_of_a_chain_of_xdp_loader() {
         return;
     };
     let veth = sandbox.veth();
-    loader_joins(&veth, "50").ok();
+    loader_joins(&veth.name, "50").ok();
     fs::remove_dir_all("/sys/fs/bpf/xdp").unwrap();
     let refused = sandbox.try_load(&xdp("pass").xdp(&veth.name));
     let said = refused.fails(1, &[&veth.name, "no pinned programs", "hint:"]);
@@ -187,28 +185,7 @@ fn removed_pins_of_a_chain_of_xdp_loader() {
     tool("ip", &["link", "set", "dev", &veth.name, "xdp", "off"]).ok();
     let id = sandbox.load(&xdp("pass").xdp(&veth.name));
     assert_eq!(ingress(&sandbox, &veth, 5, &[id]), (vec![5], 5));
-    fs::remove_dir_all("/sys/fs/bpf/theirs").unwrap();
-}
-
-/// xdp-loader puts a program that counts on the interface.
-fn loader_joins(veth: &Veth, priority: &str) -> testkit::Output {
-    fs::create_dir_all("/sys/fs/bpf/theirs").unwrap();
-    let path = object("pin_by_name").path;
-    let path = path.to_str().unwrap();
-    let words = [
-        "load",
-        "-m",
-        "native",
-        "-P",
-        priority,
-        "-p",
-        "/sys/fs/bpf/theirs",
-    ];
-    xdp_loader(&[&words[..], &[&veth.name, path]].concat())
-}
-
-fn their_count() -> u64 {
-    testkit::maps::count(Path::new("/sys/fs/bpf/theirs/pinned_counter"), 0)
+    fs::remove_dir_all("/sys/fs/bpf/foreign").unwrap();
 }
 
 /// Their program goes, with its map.
@@ -222,7 +199,7 @@ fn loader_leaves(veth: &Veth, sandbox: &Sandbox, ours: &[u32]) {
     for id in theirs.collect::<Vec<_>>() {
         xdp_loader(&["unload", "-i", &id, &veth.name]).ok();
     }
-    fs::remove_dir_all("/sys/fs/bpf/theirs").unwrap();
+    fs::remove_dir_all("/sys/fs/bpf/foreign").unwrap();
     for id in ours {
         sandbox.get(*id);
     }
@@ -241,7 +218,7 @@ fn xdp_loader_between_two_of_our_steps() {
         let load = xdp("pass").xdp(&veth.name).priority(60);
         let ours = Stopped::at(&sandbox, point, &load.args());
         let theirs = std::thread::scope(|scope| {
-            let theirs = scope.spawn(|| loader_joins(&veth, "50").status);
+            let theirs = scope.spawn(|| loader_joins(&veth.name, "50").status);
             // It is in libxdp's queue, or through already where nothing held it up.
             let queued = || {
                 theirs.is_finished()
@@ -259,14 +236,14 @@ fn xdp_loader_between_two_of_our_steps() {
         if status != 0 {
             // libxdp looks at the interface before it takes its lock, and gives up where the chain
             // has changed since.
-            loader_joins(&veth, "50").ok();
+            loader_joins(&veth.name, "50").ok();
         }
-        let before = their_count();
+        let before = loader_count();
         assert_eq!(
             ingress(&sandbox, &veth, 5, &[first, second]),
             (vec![5, 5], 5)
         );
-        assert_eq!(their_count() - before, 5, "{point}");
+        assert_eq!(loader_count() - before, 5, "{point}");
         assert_eq!(positions(&sandbox, &[first, second]), [0, 2]);
         loader_leaves(&veth, &sandbox, &[first, second]);
         sandbox.unload(first);
@@ -488,7 +465,7 @@ fn without_any_state_document_nothing_of_ours_stays() {
     let theirs = Feature::Ext.is_present() && Feature::XdpLoader.is_present();
     each_kind(&sandbox, &veth.name);
     if theirs {
-        loader_joins(&shared, "50").ok();
+        loader_joins(&shared.name, "50").ok();
     }
     let id = sandbox.load(&xdp("pass").xdp(&shared.name).priority(10));
     fs::remove_file(STATE).unwrap();
@@ -503,7 +480,7 @@ fn without_any_state_document_nothing_of_ours_stays() {
     is_bare(&veth);
     assert_eq!(shared.ingress(5), 5);
     if theirs {
-        assert_eq!(their_count(), 5);
+        assert_eq!(loader_count(), 5);
         loader_leaves(&shared, &sandbox, &[]);
     }
     is_bare(&shared);

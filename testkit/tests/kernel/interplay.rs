@@ -1,37 +1,8 @@
 //! Others on the same interface: libxdp, plain XDP programs, qdiscs and filters.
 
-use std::path::Path;
-
 use testkit::{Feature, Sandbox, json, object, tool, xdp_loader};
 
-use crate::support::{foreign_filter, ingress, positions, tc, xdp};
-
-/// Loads a program that counts with xdp-loader, its map pinned below `/sys/fs/bpf/<pins>`.
-fn foreign(iface: &str, priority: &str, pins: &str) {
-    let path = object("pin_by_name").path;
-    let pins = format!("/sys/fs/bpf/{pins}");
-    std::fs::create_dir_all(&pins).unwrap();
-    let words = [
-        "load",
-        "-m",
-        "native",
-        "-P",
-        priority,
-        "-p",
-        &pins,
-        iface,
-        path.to_str().unwrap(),
-    ];
-    xdp_loader(&words).ok();
-}
-
-/// What a program of xdp-loader counted.
-fn foreign_count(pins: &str) -> u64 {
-    testkit::maps::count(
-        &Path::new("/sys/fs/bpf").join(pins).join("pinned_counter"),
-        0,
-    )
-}
+use crate::support::{foreign_filter, ingress, loader_count, loader_joins, positions, tc, xdp};
 
 /// Their chain goes, and their maps with it.
 fn clean(iface: &str) {
@@ -61,11 +32,11 @@ fn a_chain_of_xdp_loader_is_joined_and_survives() {
         return;
     };
     let veth = sandbox.veth();
-    foreign(&veth.name, "50", "foreign");
+    loader_joins(&veth.name, "50").ok();
     let early = sandbox.load(&xdp("pass").xdp(&veth.name).priority(10));
     let late = sandbox.load(&xdp("pass").xdp(&veth.name).priority(60));
     assert_eq!(ingress(&sandbox, &veth, 5, &[early, late]), (vec![5, 5], 5));
-    assert_eq!(foreign_count("foreign"), 5);
+    assert_eq!(loader_count(), 5);
     let shown = status(&veth.name);
     assert_eq!(shown.len(), 3, "{shown:?}");
     assert_eq!((shown[0], shown[2]), ((early, 10), (late, 60)));
@@ -79,7 +50,7 @@ fn a_chain_of_xdp_loader_is_joined_and_survives() {
     sandbox.unload(early);
     sandbox.unload(late);
     assert_eq!(veth.ingress(5), 5);
-    assert_eq!(foreign_count("foreign"), 10);
+    assert_eq!(loader_count(), 10);
     assert_eq!(status(&veth.name), [shown[1]]);
     clean(&veth.name);
 }
@@ -93,9 +64,9 @@ fn xdp_loader_joins_a_chain_of_ours_and_leaves_it() {
     let early = sandbox.load(&xdp("pass").xdp(&veth.name).priority(10));
     let late = sandbox.load(&xdp("pass").xdp(&veth.name).priority(60));
     assert_eq!(status(&veth.name), [(early, 10), (late, 60)]);
-    foreign(&veth.name, "50", "foreign");
+    loader_joins(&veth.name, "50").ok();
     assert_eq!(ingress(&sandbox, &veth, 5, &[early, late]), (vec![5, 5], 5));
-    assert_eq!(foreign_count("foreign"), 5);
+    assert_eq!(loader_count(), 5);
     assert_eq!(positions(&sandbox, &[early, late]), [0, 2]);
     let theirs = status(&veth.name)[1].0;
     // Our next change keeps theirs.
@@ -104,14 +75,14 @@ fn xdp_loader_joins_a_chain_of_ours_and_leaves_it() {
         ingress(&sandbox, &veth, 5, &[early, newest, late]),
         (vec![5; 3], 5)
     );
-    assert_eq!(foreign_count("foreign"), 10);
+    assert_eq!(loader_count(), 10);
     xdp_loader(&["unload", "-i", &theirs.to_string(), &veth.name]).ok();
     assert_eq!(
         ingress(&sandbox, &veth, 5, &[early, newest, late]),
         (vec![5; 3], 5)
     );
     assert_eq!(positions(&sandbox, &[early, newest, late]), [0, 1, 2]);
-    assert_eq!(foreign_count("foreign"), 10);
+    assert_eq!(loader_count(), 10);
     std::fs::remove_dir_all("/sys/fs/bpf/foreign").unwrap();
     sandbox.unload(newest);
     assert_eq!(ingress(&sandbox, &veth, 5, &[early, late]), (vec![5, 5], 5));
@@ -127,13 +98,13 @@ fn xdp_loader_joins_and_leaves_a_program_alone_that_proceeds_on_pass() {
     let lone = sandbox.load(&lone.proceed_on(&["pass"]));
     assert_eq!(status(&veth.name), [(lone, 10)]);
     assert_eq!(ingress(&sandbox, &veth, 5, &[lone]), (vec![5], 5));
-    foreign(&veth.name, "50", "foreign");
+    loader_joins(&veth.name, "50").ok();
     assert_eq!(ingress(&sandbox, &veth, 5, &[lone]), (vec![5], 5));
-    assert_eq!(foreign_count("foreign"), 5);
+    assert_eq!(loader_count(), 5);
     let theirs = status(&veth.name)[1].0;
     xdp_loader(&["unload", "-i", &theirs.to_string(), &veth.name]).ok();
     assert_eq!(ingress(&sandbox, &veth, 5, &[lone]), (vec![5], 5));
-    assert_eq!(foreign_count("foreign"), 5);
+    assert_eq!(loader_count(), 5);
     std::fs::remove_dir_all("/sys/fs/bpf/foreign").unwrap();
     sandbox.unload(lone);
 }
@@ -165,7 +136,7 @@ fn a_full_chain_counts_foreign_programs() {
         return;
     };
     let veth = sandbox.veth();
-    foreign(&veth.name, "50", "foreign");
+    loader_joins(&veth.name, "50").ok();
     let load = xdp("pass").xdp(&veth.name).priority(60);
     let ids: Vec<u32> = (0..9).map(|_| sandbox.load(&load)).collect();
     sandbox.try_load(&load).fails(1, &[&veth.name, "10"]);

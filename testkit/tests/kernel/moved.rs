@@ -94,6 +94,28 @@ fn move_to(veth: &Veth, from: Option<&str>, to: &str) {
     };
 }
 
+/// What went to the namespace `there` with its interface runs there, for readers before any writer
+/// has looked, and the writer changes nothing of that.
+fn run_there(sandbox: &Sandbox, veth: &Veth, loaded: &Loaded) {
+    for _ in 0..2 {
+        shown_on(sandbox, &loaded.inbound, "bm0", Some("there"));
+        assert_eq!(
+            ingress(sandbox, veth, 5, &loaded.inbound),
+            (vec![5; loaded.inbound.len()], 5)
+        );
+        any_writer(sandbox);
+        assert_eq!(ids(sandbox), loaded.left());
+    }
+}
+
+/// The chain there takes another one.
+fn load_first_there(sandbox: &Sandbox, loaded: &Loaded) -> u32 {
+    let load = xdp("pass").xdp("bm0").priority(0);
+    let first = sandbox.load(&load.attach(&["--netns", "there"]));
+    assert_eq!(positions(sandbox, &[first, loaded.inbound[0]]), [0, 1]);
+    first
+}
+
 #[test]
 fn a_renamed_interface_keeps_its_programs() {
     let sandbox = Sandbox::new();
@@ -145,21 +167,10 @@ fn a_moved_interface_takes_its_programs_along() {
     let loaded = load_all(&sandbox, |load| load, &veth.name);
     move_to(&veth, None, "there");
     veth.moved_to(Some("there"));
-    for _ in 0..2 {
-        // Readers find it before any writer has looked, and the writer changes nothing of that.
-        shown_on(&sandbox, &loaded.inbound, "bm0", Some("there"));
-        assert_eq!(
-            ingress(&sandbox, &veth, 5, &loaded.inbound),
-            (vec![5; loaded.inbound.len()], 5)
-        );
-        any_writer(&sandbox);
-        assert_eq!(ids(&sandbox), loaded.left());
-    }
+    run_there(&sandbox, &veth, &loaded);
     // There it is an interface like others, also for the next load.
     if Feature::Ext.is_present() {
-        let load = xdp("pass").xdp("bm0").priority(0);
-        let first = sandbox.load(&load.attach(&["--netns", "there"]));
-        assert_eq!(positions(&sandbox, &[first, loaded.inbound[0]]), [0, 1]);
+        let first = load_first_there(&sandbox, &loaded);
         assert_eq!(ingress(&sandbox, &veth, 5, &[first]), (vec![5], 5));
         sandbox.unload(first);
     }
@@ -196,19 +207,9 @@ fn a_moved_interface_with_another_index() {
     move_to(&veth, None, "there");
     assert_ne!(index(&["-n", "there"]), before);
     veth.moved_to(Some("there"));
-    for _ in 0..2 {
-        shown_on(&sandbox, &loaded.inbound, "bm0", Some("there"));
-        assert_eq!(
-            ingress(&sandbox, &veth, 5, &loaded.inbound),
-            (vec![5; loaded.inbound.len()], 5)
-        );
-        any_writer(&sandbox);
-        assert_eq!(ids(&sandbox), loaded.left());
-    }
+    run_there(&sandbox, &veth, &loaded);
     if Feature::Ext.is_present() {
-        let load = xdp("pass").xdp("bm0").priority(0);
-        let first = sandbox.load(&load.attach(&["--netns", "there"]));
-        assert_eq!(positions(&sandbox, &[first, loaded.inbound[0]]), [0, 1]);
+        load_first_there(&sandbox, &loaded);
     }
     // The sandbox unloads the rest and finds nothing left.
 }

@@ -1,6 +1,8 @@
 //! Words that many tests use.
 
-use testkit::{Load, Sandbox, Veth, object, tool};
+use std::path::Path;
+
+use testkit::{Load, Output, Sandbox, Veth, object, tool, xdp_loader};
 
 /// XDP actions, include/uapi/linux/bpf.h.
 pub(crate) const XDP: [(&str, i32); 5] = [
@@ -88,6 +90,22 @@ fn difference(after: &[u64], before: &[u64]) -> Vec<u64> {
         .zip(before)
         .map(|(after, before)| after - before)
         .collect()
+}
+
+/// Where what xdp-loader loads has its maps.
+const LOADER_PINS: &str = "/sys/fs/bpf/foreign";
+
+/// xdp-loader puts a program that counts on the interface.
+pub(crate) fn loader_joins(iface: &str, priority: &str) -> Output {
+    let path = object("pin_by_name").path;
+    std::fs::create_dir_all(LOADER_PINS).unwrap();
+    let how = ["load", "-m", "native", "-P", priority, "-p", LOADER_PINS];
+    xdp_loader(&[&how[..], &[iface, path.to_str().unwrap()]].concat())
+}
+
+/// What that program counted.
+pub(crate) fn loader_count() -> u64 {
+    testkit::maps::count(&Path::new(LOADER_PINS).join("pinned_counter"), 0)
 }
 
 /// A filter of somebody else: a program that lets the packet go on. Every kernel of the lanes has

@@ -84,7 +84,7 @@ impl Reach {
             // What they do differently than 6.12 is in the kernel, so at these points.
             Lane::V5_10 | Lane::V6_1 => match self {
                 Self::Full => Self::Brief(&["chain.", "load.attached", "unload."]),
-                brief => brief,
+                brief @ Self::Brief(_) => brief,
             },
         }
     }
