@@ -3,15 +3,7 @@
 //! The manager blocks, and goes into other network namespaces on the way: a thread that ends with
 //! its call can take nothing of that into the next one.
 
-use std::{
-    io,
-    sync::{
-        Arc, Mutex, PoisonError,
-        mpsc::{self, Sender},
-    },
-    thread,
-    time::Duration,
-};
+use std::{sync::Arc, thread, time::Duration};
 
 use manager::Manager;
 use tokio::{
@@ -52,44 +44,11 @@ pub(crate) enum Waits {
 /// The longest that any call may take.
 pub(crate) const LONGEST: Duration = Duration::from_mins(10);
 
-type Job = Box<dyn FnOnce() + Send>;
-
-/// Threads for one job each, and the next one always there already: a job waits for no thread.
-#[derive(Default)]
-struct Threads {
-    next: Mutex<Option<Sender<Job>>>,
-}
-
-impl Threads {
-    fn run(&self, job: Job) -> io::Result<()> {
-        let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
-        let thread = next.take().map_or_else(Self::start, Ok)?;
-        // It waits for nothing else, so it is there.
-        let sent = thread.send(job);
-        sent.map_err(|_| io::ErrorKind::BrokenPipe)?;
-        // While that runs. Where it fails, the next job will say so.
-        *next = Self::start().ok();
-        Ok(())
-    }
-
-    /// A thread that waits for its job, or for the end of whoever could give it one.
-    fn start() -> io::Result<Sender<Job>> {
-        let (thread, jobs) = mpsc::channel::<Job>();
-        let work = move || {
-            if let Ok(job) = jobs.recv() {
-                job();
-            }
-        };
-        thread::Builder::new().name("call".into()).spawn(work)?;
-        Ok(thread)
-    }
-}
-
 /// The manager behind its lanes.
+#[derive(Debug)]
 pub(crate) struct Calls {
     manager: Arc<Manager>,
     activity: Activity,
-    threads: Threads,
     looks: Lane,
     changes: Lane,
     pulls: Lane,
@@ -100,7 +59,6 @@ impl Calls {
         Self {
             manager: Arc::new(manager),
             activity,
-            threads: Threads::default(),
             looks: Lane::new(8, 60),
             changes: Lane::new(8, 60),
             pulls: Lane::new(8, LONGEST.as_secs()),
@@ -138,12 +96,13 @@ impl Calls {
         let turn = turn.map_err(|_| lost())?;
         let (result, answer) = oneshot::channel();
         let (manager, work) = (Arc::clone(&self.manager), self.activity.work());
-        let job = Box::new(move || {
+        let thread = thread::Builder::new().name("call".into());
+        let started = thread.spawn(move || {
             // Both belong to the work: whoever asked may be gone before it ends.
             let (_turn, _work) = (turn, work);
             let _ = result.send(call(&manager));
         });
-        self.threads.run(job).map_err(|error| {
+        started.map_err(|error| {
             Status::resource_exhausted(format!("cannot start a thread: {error}"))
         })?;
         answer.await.map_err(|_| lost())

@@ -19,6 +19,7 @@ use crate::{
 };
 
 /// Answers the calls.
+#[derive(Debug)]
 pub(crate) struct Service {
     calls: Calls,
 }

@@ -35,6 +35,6 @@ pub use netns::in_netns;
 pub use peers::{bpftool, json, tool, xdp_loader};
 pub use random::Random;
 pub use run::{Output, wait_until};
-pub use sandbox::Sandbox;
+pub use sandbox::{Sandbox, bpfman};
 pub use veth::{Veth, receive, send};
 pub use world::World;

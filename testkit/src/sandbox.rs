@@ -145,7 +145,7 @@ impl Sandbox {
 
     /// bpfman with these arguments, not started yet.
     pub fn command<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Command {
-        self.program(&binary("BPFMAN_BIN", "bpfman"), args)
+        self.program(&bpfman(), args)
     }
 
     /// Any program with these arguments and the surroundings of bpfman.
@@ -296,6 +296,11 @@ pub(crate) fn id(stdout: &str) -> u32 {
 }
 
 /// A program under test, built with the feature `fault`.
+/// The program that is tested, for those who start it by way of another one.
+pub fn bpfman() -> PathBuf {
+    binary("BPFMAN_BIN", "bpfman")
+}
+
 pub(crate) fn binary(variable: &str, name: &str) -> PathBuf {
     if let Some(path) = std::env::var_os(variable) {
         return path.into();

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use testkit::{Feature, Load, Output, Sandbox, Veth, example, object, tool};
+use testkit::{Feature, Load, Output, Sandbox, Veth, bpfman, example, object, tool};
 
 use crate::support::{tc, xdp};
 
@@ -307,12 +307,7 @@ fn programs_that_do_not_exist() {
 fn without_privilege() {
     let (sandbox, veth) = stage();
     let load = xdp("pass").xdp(&veth.name);
-    let program = sandbox
-        .command(["x"])
-        .get_program()
-        .to_str()
-        .unwrap()
-        .to_owned();
+    let program = bpfman().to_str().unwrap().to_owned();
     let as_nobody = |args: &[String]| {
         let mut words = vec![
             "--reuid=65534",

@@ -90,21 +90,18 @@ fn priority(number: u32) -> u32 {
     300 + number % 400
 }
 
+/// Each of two verdicts in its turn.
+fn taking(number: u32, verdicts: [&'static str; 2]) -> &'static str {
+    verdicts[usize::from(!number.is_multiple_of(2))]
+}
+
 fn xdp_taker(iface: &str, number: u32) -> Manifest {
-    let verdict = if number.is_multiple_of(2) {
-        DROP
-    } else {
-        ABORTED
-    };
+    let verdict = taking(number, [DROP, ABORTED]);
     xdp_manifest("taker", iface, verdict, priority(number))
 }
 
 fn tcx_taker(iface: &str, number: u32) -> Manifest {
-    let verdict = if number.is_multiple_of(2) {
-        SHOT
-    } else {
-        TAKEN
-    };
+    let verdict = taking(number, [SHOT, TAKEN]);
     tcx_manifest("taker", iface, verdict, priority(number))
 }
 

@@ -9,7 +9,9 @@ use std::{
 };
 
 use nix::fcntl::{Flock, FlockArg};
-use testkit::{Feature, Lane, Load, Output, Sandbox, Veth, example, object, tool, wait_until};
+use testkit::{
+    Feature, Lane, Load, Output, Sandbox, Veth, bpfman, example, object, tool, wait_until,
+};
 
 use crate::support::{Killed, ingress, tc, xdp};
 
@@ -44,7 +46,7 @@ fn set_mode(path: &str, mode: u32) {
 #[test]
 fn nothing_is_for_others() {
     let (sandbox, veth) = stage();
-    let program = sandbox.command(["x"]).get_program().to_owned();
+    let program = bpfman();
     let with_umask_0 = |args: &[String]| {
         let mut words = vec![
             "-c",
@@ -281,12 +283,7 @@ fn with_caps(sandbox: &Sandbox, user: &str, caps: &[&str], args: &[String]) -> O
         "--clear-groups".into(),
     ];
     let sets = ["bounding-set", "inh-caps", "ambient-caps"].map(list);
-    let program = sandbox
-        .command(["x"])
-        .get_program()
-        .to_str()
-        .unwrap()
-        .to_owned();
+    let program = bpfman().to_str().unwrap().to_owned();
     let words = ids.into_iter().chain(sets).chain(["--".into(), program]);
     let words: Vec<String> = words.chain(args.iter().cloned()).collect();
     Output::of(&mut sandbox.program(Path::new("setpriv"), words))

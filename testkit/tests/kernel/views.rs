@@ -3,7 +3,7 @@
 use std::fs;
 
 use serde_json::Value;
-use testkit::{Details, Feature, Lane, Line, Sandbox, bpftool, example, tool};
+use testkit::{Details, Feature, Lane, Line, Sandbox, bpfman, bpftool, example, tool};
 
 use crate::support::{tc, xdp};
 
@@ -267,8 +267,8 @@ fn a_reader_that_goes_away() {
     let sandbox = Sandbox::new();
     let veth = sandbox.veth();
     sandbox.load(&tc("ok").tc("ingress", &veth.name));
-    let command = sandbox.command(["list"]);
-    let program = command.get_program().to_str().unwrap();
+    let program = bpfman();
+    let program = program.display();
     let script =
         format!("set -o pipefail; {program} list --all | true; {program} list | head -n 1");
     let output = tool("bash", &["-c", &script]);
