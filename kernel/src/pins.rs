@@ -136,6 +136,16 @@ impl PinTree {
         Ok(link.map(|link| Released(Some(link))))
     }
 
+    /// Takes away the name of a link, and with it what it attaches. Links that cannot be detached
+    /// (those of perf events) the kernel takes apart by itself some time later: closing the last
+    /// descriptor would wait for that, a name that goes does not.
+    pub fn remove_link(path: &Path) -> Result<()> {
+        if let Some(link) = Self::open(path)? {
+            detach(&link);
+        }
+        Self::unpin(path)
+    }
+
     /// Removes a folder of pins with all that is in it; one that is gone already is no error.
     pub fn unpin_folder(path: &Path) -> Result<()> {
         for entry in fs::read_dir(path).into_iter().flatten().flatten() {
@@ -171,11 +181,16 @@ impl Released {
 impl Drop for Released {
     fn drop(&mut self) {
         if let Some(link) = &self.0 {
-            // So that the next packet misses it. It may be detached already, with its interface or
-            // by somebody else, and not every link knows this.
-            let _ = bpf::link_detach(link.as_fd());
+            detach(link);
         }
     }
+}
+
+/// So that the next packet misses it.
+fn detach(link: &OwnedFd) {
+    // It may be detached already, with its interface or by somebody else, and not every link knows
+    // this.
+    let _ = bpf::link_detach(link.as_fd());
 }
 
 /// A map's name as a pin: bpffs keeps names with dots for itself.

@@ -38,6 +38,16 @@ pub struct Outcome {
     pub result: Result<Option<ProgramId>>,
 }
 
+impl Outcome {
+    /// The program that the step took away.
+    fn departed(&self) -> Option<ProgramId> {
+        match self.step.action {
+            Action::Replace { id, .. } | Action::Remove { id } if self.result.is_ok() => Some(id),
+            _ => None,
+        }
+    }
+}
+
 /// Steps, and those programs whose bytecode could not be looked at.
 struct Plan {
     wishes: Vec<Wish>,
@@ -101,6 +111,11 @@ impl Manager {
         progress: &Progress<'_>,
         report: &mut dyn FnMut(Outcome),
     ) -> Result<()> {
+        let mut departed = Vec::new();
+        let mut heard = |outcome: Outcome| {
+            departed.extend(outcome.departed());
+            report(outcome);
+        };
         let mut apply = || {
             let _turn = self.take_turn()?;
             let plan = self.plan_from(target, &self.recovered()?, progress)?;
@@ -110,23 +125,30 @@ impl Manager {
                 plan,
                 ids: BTreeMap::new(),
             }
-            .all(report);
+            .all(&mut heard);
             Ok(())
         };
-        apply().map_err(Error::or_privilege)
+        apply().map_err(Error::or_privilege)?;
+        unload::wait_for(departed);
+        Ok(())
     }
 
     /// Unloads all programs of some manifests, step by step.
     pub fn delete(&self, names: &[(Kind, String)], report: &mut dyn FnMut(Outcome)) -> Result<()> {
+        let mut departed = Vec::new();
         let mut delete = || {
             let _turn = self.take_turn()?;
             for step in manifest::deletion(names, &self.recovered()?) {
                 let result = self.remove(&step);
-                report(Outcome { step, result });
+                let outcome = Outcome { step, result };
+                departed.extend(outcome.departed());
+                report(outcome);
             }
             Ok(())
         };
-        delete().map_err(Error::or_privilege)
+        delete().map_err(Error::or_privilege)?;
+        unload::wait_for(departed);
+        Ok(())
     }
 
     /// What [`delete`](Self::delete) would do. Changes nothing.

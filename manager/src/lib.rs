@@ -73,7 +73,10 @@ impl Manager {
     /// Detaches and unloads programs of ours. All are tried; those that failed are answered with
     /// their errors.
     pub fn unload(&self, ids: &[ProgramId]) -> Result<Vec<(ProgramId, Error)>> {
-        unload::unload(self, ids).map_err(Error::or_privilege)
+        let failures = unload::unload(self, ids).map_err(Error::or_privilege)?;
+        let failed = |id: &ProgramId| failures.iter().any(|(other, _)| other == id);
+        unload::wait_for(ids.iter().copied().filter(|id| !failed(id)));
+        Ok(failures)
     }
 
     /// The programs that fit the filter, by id. Changes nothing and waits for nobody.

@@ -90,7 +90,7 @@ impl Session {
 
     /// Takes the pins of a program away, and those of the maps that nobody uses any more.
     pub(crate) fn unpin(&self, record: &Record) -> Result<(), kernel::Error> {
-        drop(PinTree::release(&self.pins.link(record.id))?);
+        PinTree::remove_link(&self.pins.link(record.id))?;
         fault::point("unload.link-gone").map_err(kernel::Error::Fault)?;
         PinTree::unpin(&self.pins.program(record.id))?;
         fault::point("unload.program-unpinned").map_err(kernel::Error::Fault)?;

@@ -1,6 +1,6 @@
 //! Words that many tests use.
 
-use std::path::Path;
+use std::{fs, path::Path};
 
 use testkit::{Load, Output, Sandbox, Veth, object, tool, xdp_loader};
 
@@ -143,5 +143,15 @@ impl Drop for Killed {
         // It may have ended on its own.
         let _ = self.0.kill();
         let _ = self.0.wait();
+    }
+}
+
+/// Takes away all that bpfman made.
+pub(crate) fn never_ran() {
+    for path in ["/run/bpfman", "/sys/fs/bpf/xdp"] {
+        // It may be mounted, or not, and there, or not.
+        let _ = nix::mount::umount(&Path::new(path).join("fs"));
+        let _ = fs::remove_dir_all(path);
+        assert!(!Path::new(path).exists(), "{path}");
     }
 }

@@ -16,7 +16,7 @@ use std::{
 use testkit::{Feature, Lane, Load, Output, Sandbox, Veth, World, maps, object};
 
 use self::strace::{Seen, failing, interrupted};
-use crate::support::{tc, xdp};
+use crate::support::{never_ran, tc, xdp};
 
 /// Every call on the lane that the commands are proved on, some of them elsewhere: what happens
 /// beside the kernel is the same there.
@@ -263,6 +263,43 @@ fn an_xdp_chain() {
 #[test]
 fn a_tc_chain() {
     chain(false, &|iface| tc("ok").tc("egress", iface));
+}
+
+/// What only the first command on a machine asks for: folders, and a bpffs.
+#[test]
+fn the_first_command() {
+    let Some(sandbox) = Sandbox::requiring(&[Feature::PerfLink]) else {
+        return;
+    };
+    let veth = sandbox.veth();
+    for subject in [tracepoint(), xdp("pass").xdp(&veth.name)] {
+        let stage = stage(&sandbox, Lane::Host);
+        // All that every other command asks for as well is proved elsewhere.
+        sandbox.unload(sandbox.load(&subject));
+        let mut seen = stage.seen.borrow_mut();
+        let (_, output) = seen.calls(&sandbox, &subject.args(), 1);
+        drop(seen);
+        sandbox.unload(output.ok().trim().parse().unwrap());
+        let first = || {
+            never_ran();
+            subject.args()
+        };
+        first();
+        let before = World::now();
+        stage.each(&first, &|output| {
+            match sandbox.ids()[..] {
+                [] => {
+                    assert_eq!(output.status, 1, "not there");
+                    sandbox.unload(sandbox.load(&subject));
+                }
+                [id] => sandbox.unload(id),
+                ref others => panic!("{others:?}"),
+            }
+            assert_eq!(sandbox.ids(), [0_u32; 0]);
+            never_ran();
+            before.assert_same("where nothing of ours is left");
+        });
+    }
 }
 
 /// What they say is the whole truth, or they say that they cannot tell.

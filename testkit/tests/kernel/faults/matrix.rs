@@ -15,7 +15,7 @@ use testkit::{Lane, Load, Output, Sandbox, Veth, World, maps, receive, send, wai
 
 use crate::{
     manifests::{Manifest, write},
-    support::positions,
+    support::{never_ran, positions},
 };
 
 /// What makes the programs of a hook count, and answers how often it did.
@@ -435,16 +435,6 @@ fn count(id: u32) -> u64 {
 /// The state as it is written; nothing where there is none.
 fn document() -> Vec<u8> {
     fs::read("/run/bpfman/state.json").unwrap_or_default()
-}
-
-/// Takes away all that bpfman made.
-fn never_ran() {
-    for path in ["/run/bpfman", "/sys/fs/bpf/xdp"] {
-        // It may be mounted, or not, and there, or not.
-        let _ = nix::mount::umount(&Path::new(path).join("fs"));
-        let _ = fs::remove_dir_all(path);
-        assert!(!Path::new(path).exists(), "{path}");
-    }
 }
 
 /// Of all programs with maps of their own.
