@@ -79,6 +79,11 @@ impl Manager {
         Ok(failures)
     }
 
+    /// Whether somebody changes something at this moment, so that another change would wait.
+    pub fn is_busy(&self) -> bool {
+        self.root.is_locked()
+    }
+
     /// The programs that fit the filter, by id. Changes nothing and waits for nobody.
     pub fn list(&self, filter: &ListFilter) -> Result<Vec<Summary>> {
         let list = || view::list(&view::read(&self.root)?, filter);
