@@ -222,11 +222,11 @@ impl Manager {
         let Some(id) = step.action.id() else {
             return Ok(None);
         };
-        let failures = unload::unload(self, &[id])?;
-        match failures.into_iter().next() {
-            Some((_, error)) => Err(error),
-            None => Ok(Some(id)),
+        let mut session = Session::begin(self)?;
+        if !session.dropped.contains_key(&id) {
+            unload::one(&mut session, id)?;
         }
+        Ok(Some(id))
     }
 
     /// Writes down other words about a program that runs as it should.

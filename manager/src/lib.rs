@@ -73,10 +73,7 @@ impl Manager {
     /// Detaches and unloads programs of ours. All are tried; those that failed are answered with
     /// their errors.
     pub fn unload(&self, ids: &[ProgramId]) -> Result<Vec<(ProgramId, Error)>> {
-        let failures = unload::unload(self, ids).map_err(Error::or_privilege)?;
-        let failed = |id: &ProgramId| failures.iter().any(|(other, _)| other == id);
-        unload::wait_for(ids.iter().copied().filter(|id| !failed(id)));
-        Ok(failures)
+        unload::unload(self, ids).map_err(Error::or_privilege)
     }
 
     /// Whether somebody changes something at this moment, so that another change would wait.

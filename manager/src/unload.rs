@@ -21,15 +21,18 @@ const STEP: Duration = Duration::from_millis(2);
 /// failed. One that has gone by itself in the meantime is no failure.
 pub(crate) fn unload(manager: &Manager, ids: &[ProgramId]) -> Result<Vec<(ProgramId, Error)>> {
     let mut session = Session::begin(manager)?;
-    let mut failures = Vec::new();
+    let (mut failures, mut departed) = (Vec::new(), Vec::new());
     for id in ids.iter().copied() {
         if session.dropped.contains_key(&id) {
             continue;
         }
-        if let Err(error) = one(&mut session, id) {
-            failures.push((id, error));
+        match one(&mut session, id) {
+            Ok(()) => departed.push(id),
+            Err(error) => failures.push((id, error)),
         }
     }
+    // Still locked: who unloads one of them as well would take it for somebody else's.
+    wait_for(departed);
     Ok(failures)
 }
 

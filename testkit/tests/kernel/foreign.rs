@@ -528,6 +528,25 @@ fn a_state_document_with_wrong_ids() {
     fs::remove_file(plain).unwrap();
 }
 
+/// It is detached, and somebody else's from then on.
+#[test]
+fn a_program_that_somebody_holds() {
+    const HELD: &str = "/sys/fs/bpf/held";
+    let sandbox = Sandbox::new();
+    let veth = sandbox.veth();
+    let id = sandbox.load(&tc("shot").tc("ingress", &veth.name));
+    let pin = ["prog", "pin", "id", &id.to_string(), HELD];
+    tool("bpftool", &pin).ok();
+    assert_eq!(veth.ingress(3), 0);
+    sandbox.unload(id);
+    assert_eq!(veth.ingress(3), 3);
+    assert_eq!(sandbox.ids(), [0; 0]);
+    assert!(sandbox.get(id).is_foreign());
+    let again = sandbox.bpfman(["unload", &id.to_string()]);
+    again.fails(1, &["not loaded by bpfman"]);
+    fs::remove_file(HELD).unwrap();
+}
+
 /// A load that can be done twice on every kernel.
 fn tracepoint_or(veth: &Veth) -> Load {
     if Feature::PerfLink.is_present() {

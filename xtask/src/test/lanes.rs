@@ -19,8 +19,6 @@ use crate::wire::Frame;
 const TEST_LIMIT: u64 = 300;
 /// For all tests of one guest.
 const GUEST_LIMIT: Duration = Duration::from_mins(40);
-/// Guests at the same time; the tests inside run one after another.
-const GUESTS: usize = 2;
 /// Guests that share the tests of a kernel.
 const PARTS: usize = 2;
 
@@ -38,8 +36,14 @@ fn cpus(kernel: Version) -> u32 {
     if kernel == Version::V6_12 { 2 } else { 1 }
 }
 
-/// Runs the tests under each kernel, two guests at a time, and counts.
-pub(crate) fn run(kernels: &[Version], built: &Built, filter: &[String]) -> Vec<Tally> {
+/// Runs the tests under each kernel, and counts. One guest works while `beside` does something that
+/// leaves a processor idle, two from then on.
+pub(crate) fn run(
+    kernels: &[Version],
+    built: &Built,
+    filter: &[String],
+    beside: impl FnOnce(),
+) -> Vec<Tally> {
     // In parts, so that no core waits long for the last guest.
     let jobs: Vec<_> = kernels
         .iter()
@@ -47,22 +51,23 @@ pub(crate) fn run(kernels: &[Version], built: &Built, filter: &[String]) -> Vec<
         .collect();
     let next = Mutex::new(jobs.into_iter());
     let done = Mutex::new(Vec::new());
-    std::thread::scope(|scope| {
-        for _ in 0..GUESTS {
-            scope.spawn(|| {
-                loop {
-                    // Held only while a job is taken.
-                    let job = next.lock().ok().and_then(|mut jobs| jobs.next());
-                    let Some((kernel, part)) = job else {
-                        return;
-                    };
-                    let tally = run_part(kernel, part, built, filter);
-                    if let Ok(mut done) = done.lock() {
-                        done.push((kernel, tally));
-                    }
-                }
-            });
+    let guests = || {
+        loop {
+            // Held only while a job is taken.
+            let job = next.lock().ok().and_then(|mut jobs| jobs.next());
+            let Some((kernel, part)) = job else {
+                return;
+            };
+            let tally = run_part(kernel, part, built, filter);
+            if let Ok(mut done) = done.lock() {
+                done.push((kernel, tally));
+            }
         }
+    };
+    std::thread::scope(|scope| {
+        scope.spawn(guests);
+        beside();
+        guests();
     });
     let done = done.into_inner().unwrap_or_default();
     let of = |kernel: &Version| {

@@ -17,6 +17,7 @@ use clap::ValueEnum;
 use crate::kernels::Version;
 use crate::setup::{self, Need};
 use crate::sh;
+use build::Built;
 use tally::{Table, Tally};
 
 /// Options of `cargo xtask test`.
@@ -117,27 +118,33 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     }
     match sh::step("build programs and tests", build::all) {
         Ok(built) => {
-            for (lane, native) in [
-                (Lane::Unit, native::Lane::Unit),
-                (Lane::Host, native::Lane::Host),
-                (Lane::Image, native::Lane::Image),
-                (Lane::Rpc, native::Lane::Rpc),
-            ] {
-                if lanes.contains(&lane) {
-                    table.add(native::run(native, &built, &args.filter));
-                }
-            }
-            if lanes.contains(&Lane::Package) {
-                table.add(package::run(&built, &args.filter));
-            }
-            table.extend(lanes::run(&kernels, &built, &args.filter));
-            if lanes.contains(&Lane::Reboot) {
-                table.add(reboot::run(&built, &args.filter));
-            }
+            let native = || native_lanes(&lanes, &built, &args.filter, &mut table);
+            let guests = lanes::run(&kernels, &built, &args.filter, native);
+            table.extend(guests);
         }
         Err(error) => table.add(Tally::failure("build", &format!("{error:#}"))),
     }
     Ok(close(&table))
+}
+
+/// Those that wait more than they compute, one after another.
+fn native_lanes(lanes: &[Lane], built: &Built, filter: &[String], table: &mut Table) {
+    for (lane, native) in [
+        (Lane::Unit, native::Lane::Unit),
+        (Lane::Host, native::Lane::Host),
+        (Lane::Image, native::Lane::Image),
+        (Lane::Rpc, native::Lane::Rpc),
+    ] {
+        if lanes.contains(&lane) {
+            table.add(native::run(native, built, filter));
+        }
+    }
+    if lanes.contains(&Lane::Package) {
+        table.add(package::run(built, filter));
+    }
+    if lanes.contains(&Lane::Reboot) {
+        table.add(reboot::run(built, filter));
+    }
 }
 
 fn close(table: &Table) -> ExitCode {
