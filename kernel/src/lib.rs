@@ -33,7 +33,8 @@ pub use chain::{
     forget_link, slot, sweep,
 };
 pub use diagnose::{
-    Feature, Lack, did_you_mean_function, lacks_sys_admin, missing_feature, missing_privilege,
+    Feature, Lack, did_you_mean_function, lacks_sys_admin, memory_is_limited, missing_feature,
+    missing_privilege,
 };
 pub use error::{Error, Result};
 pub use info::{

@@ -172,15 +172,11 @@ fn clone(fd: BorrowedFd<'_>) -> Result<OwnedFd> {
         .map_err(Error::query("duplicate a descriptor"))
 }
 
-/// Since when the memory of programs and maps counts for their control group, and no limit of the
-/// process stands against them.
-const NO_MEMLOCK_LIMIT: (u32, u32) = (5, 11);
-
 /// Opens an object for this crate's own programs, too.
 pub(crate) fn open(bytes: &[u8], log: &Log) -> Result<OpenObject> {
     static LIMIT: Once = Once::new();
     LIMIT.call_once(|| {
-        if release::is_since(NO_MEMLOCK_LIMIT) {
+        if release::is_since(release::NO_MEMLOCK_LIMIT) {
             libbpf::leave_memlock_limit();
         }
     });

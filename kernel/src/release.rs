@@ -1,5 +1,9 @@
 //! Which kernel runs, by its own word.
 
+/// Since when the memory of programs and maps counts for their control group, and no limit of the
+/// process stands against them.
+pub(crate) const NO_MEMLOCK_LIMIT: (u32, u32) = (5, 11);
+
 /// Its release, such as `6.1.0-13-cloud-amd64`; None where that is no text.
 pub(crate) fn name() -> Option<String> {
     rustix::system::uname()

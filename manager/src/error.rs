@@ -470,6 +470,11 @@ fn hint_of_kernel(error: &kernel::Error) -> Option<String> {
         K::LostPins { iface, .. } => Some(format!(
             "ip link set dev {iface} xdp off takes it off the interface; then load again"
         )),
+        error if error.errno() == Some(EPERM) && kernel::memory_is_limited() => Some(
+            "this kernel counts programs as locked memory: raise the limit (ulimit -l unlimited), \
+             or add CAP_SYS_RESOURCE"
+                .into(),
+        ),
         _ => None,
     }
 }

@@ -4,8 +4,7 @@ mod feature;
 mod privilege;
 
 pub use feature::{Feature, Lack, missing_feature};
-pub use privilege::lacks_sys_admin;
-pub use privilege::missing_privilege;
+pub use privilege::{lacks_sys_admin, memory_is_limited, missing_privilege};
 
 use crate::{kallsyms, suggest::Nearest};
 

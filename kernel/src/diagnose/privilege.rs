@@ -2,6 +2,8 @@
 
 use std::fs;
 
+use crate::release;
+
 /// Number and name of a capability, include/uapi/linux/capability.h.
 const NET_ADMIN: (u32, &str) = (12, "CAP_NET_ADMIN");
 const SYS_ADMIN: (u32, &str) = (21, "CAP_SYS_ADMIN");
@@ -29,6 +31,13 @@ pub fn lacks_sys_admin() -> bool {
     status
         .and_then(|status| effective(&status))
         .is_some_and(|held| held >> SYS_ADMIN.0 & 1 == 0)
+}
+
+/// Whether this process may lock only so much memory (`RLIMIT_MEMLOCK`), on a kernel that counts
+/// programs and maps among it: up to 5.10. Who has `CAP_SYS_RESOURCE` raises the limit by loading.
+pub fn memory_is_limited() -> bool {
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Memlock);
+    !release::is_since(release::NO_MEMLOCK_LIMIT) && limit.current.is_some()
 }
 
 fn lacking(effective: u64, last: u32) -> Vec<&'static str> {

@@ -359,10 +359,6 @@ fn a_user_with_the_documented_capabilities() {
         chown(fs, Some(user), Some(user)).unwrap();
         set_mode(fs, 0o700);
     }
-    if Lane::current() == Lane::V5_10 {
-        let own = std::process::id().to_string();
-        tool("prlimit", &["--memlock=unlimited", "--pid", &own]).ok();
-    }
     set_mode("/run", 0o755);
     let run = |args: &[String]| {
         let words = ["--runtime-dir".to_owned(), root.to_owned()];
@@ -380,6 +376,16 @@ fn a_user_with_the_documented_capabilities() {
         copy(xdp("pass"), "xdp.o").xdp(&veth.name),
         copy(tc("ok"), "tc.o").tc("ingress", &veth.name),
     ];
+    if Lane::current() == Lane::V5_10 {
+        let lock = |limit| {
+            let own = std::process::id().to_string();
+            tool("prlimit", &[&format!("--memlock={limit}"), "--pid", &own]).ok();
+        };
+        lock("4096");
+        let refused = run(&loads[0].args());
+        refused.fails(1, &["locked memory", "ulimit -l unlimited"]);
+        lock("unlimited");
+    }
     let ids = loads.map(|load| run(&load.args()).ok().trim().to_owned());
     let listed = run(&["list".into()]).ok();
     assert!(ids.iter().all(|id| listed.contains(id)), "{listed}");
