@@ -1,14 +1,13 @@
-//! Calls of the manager, which blocks: one at a time where its request was read, if it will not
-//! have to wait, and the others on threads of their own.
+//! Calls of the manager, each on a thread of its own.
 //!
-//! Giving a call away and its result back wakes two processors that may be asleep: a fifth of a
-//! millisecond, where a load takes one and a list less.
+//! The manager blocks, and goes into other network namespaces on the way: a thread that ends with
+//! its call can take nothing of that into the next one.
 
-use std::{fs, os::unix::fs::MetadataExt as _, process::exit, sync::Arc, thread, time::Duration};
+use std::{sync::Arc, thread, time::Duration};
 
 use manager::Manager;
 use tokio::{
-    sync::{Semaphore, SemaphorePermit, oneshot},
+    sync::{Semaphore, oneshot},
     time::timeout,
 };
 use tonic::Status;
@@ -42,9 +41,6 @@ pub(crate) enum Waits {
     ForRegistry,
 }
 
-/// Of the runtime: one that calls may block, and one that goes on.
-pub(crate) const THREADS: usize = 2;
-
 /// The longest that any call may take.
 pub(crate) const LONGEST: Duration = Duration::from_mins(10);
 
@@ -53,9 +49,6 @@ pub(crate) const LONGEST: Duration = Duration::from_mins(10);
 pub(crate) struct Calls {
     manager: Arc<Manager>,
     activity: Activity,
-    /// For the threads of the runtime: there is one more than turns.
-    here: Semaphore,
-    home: Option<u64>,
     looks: Lane,
     changes: Lane,
     pulls: Lane,
@@ -66,8 +59,6 @@ impl Calls {
         Self {
             manager: Arc::new(manager),
             activity,
-            here: Semaphore::new(THREADS - 1),
-            home: namespace(),
             looks: Lane::new(8, 60),
             changes: Lane::new(8, 60),
             pulls: Lane::new(8, LONGEST.as_secs()),
@@ -80,12 +71,6 @@ impl Calls {
         waits: Waits,
         call: impl FnOnce(&Manager) -> T + Send + 'static,
     ) -> Result<T, Status> {
-        if let Some(_turn) = self.turn_here(waits) {
-            let _work = self.activity.work();
-            let result = call(&self.manager);
-            self.expect_home();
-            return Ok(result);
-        }
         let lane = match waits {
             Waits::Never => &self.looks,
             Waits::ForLock => &self.changes,
@@ -98,26 +83,6 @@ impl Calls {
                 lane.limit.as_secs()
             )))
         })
-    }
-
-    /// Leave to block this thread for a moment.
-    fn turn_here(&self, waits: Waits) -> Option<SemaphorePermit<'_>> {
-        let turn = self.here.try_acquire().ok()?;
-        let is_short = match waits {
-            Waits::Never => true,
-            Waits::ForLock => !self.manager.is_busy(),
-            Waits::ForRegistry => false,
-        };
-        is_short.then_some(turn)
-    }
-
-    /// Calls go into other network namespaces. Where one could not come back, this thread cannot
-    /// serve another; a new daemon can.
-    fn expect_home(&self) {
-        if namespace() != self.home {
-            log::error!("ending: a thread is lost in another network namespace");
-            exit(1);
-        }
     }
 
     async fn on_thread<T: Send + 'static>(
@@ -142,9 +107,4 @@ impl Calls {
         })?;
         answer.await.map_err(|_| lost())
     }
-}
-
-/// The inode of this thread's network namespace.
-fn namespace() -> Option<u64> {
-    Some(fs::metadata("/proc/thread-self/ns/net").ok()?.ino())
 }

@@ -42,8 +42,9 @@ impl Log for Stderr {
         if self.journal {
             text = text.replace('\n', &format!("\n{prefix}"));
         }
-        // A closed stderr must not stop what the daemon is doing.
-        let _ = writeln!(io::stderr(), "{prefix}{text}");
+        // In one piece: stderr has no buffer, and each write may wake somebody. A closed one must
+        // not stop what the daemon is doing.
+        let _ = io::stderr().write_all(format!("{prefix}{text}\n").as_bytes());
     }
 
     fn flush(&self) {}

@@ -45,10 +45,8 @@ const DELIVER: Duration = Duration::from_secs(2);
 /// Runs the daemon to its end.
 pub fn run(args: &Args) -> Result<(), Error> {
     logger::start(args.verbose, args.quiet);
-    let runtime = Builder::new_multi_thread()
-        .worker_threads(calls::THREADS)
-        .enable_all()
-        .build();
+    // One thread: it only passes on what the threads of the calls do.
+    let runtime = Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(failed("start the runtime"))?;
     let ended = runtime.block_on(daemon(args));
     // Not waiting for what was given up.

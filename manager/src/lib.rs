@@ -76,11 +76,6 @@ impl Manager {
         unload::unload(self, ids).map_err(Error::or_privilege)
     }
 
-    /// Whether somebody changes something at this moment, so that another change would wait.
-    pub fn is_busy(&self) -> bool {
-        self.root.is_locked()
-    }
-
     /// The programs that fit the filter, by id. Changes nothing and waits for nobody.
     pub fn list(&self, filter: &ListFilter) -> Result<Vec<Summary>> {
         let list = || view::list(&view::read(&self.root)?, filter);

@@ -177,12 +177,6 @@ impl Root {
         Ok(file)
     }
 
-    /// Whether [`lock`](Self::lock) would wait.
-    pub(crate) fn is_locked(&self) -> bool {
-        let file = File::open(self.0.join("lock"));
-        file.is_ok_and(|file| matches!(file.try_lock(), Err(fs::TryLockError::WouldBlock)))
-    }
-
     /// Waits until nobody else applies manifests. Held for longer than [`lock`](Self::lock), and
     /// taken before it: single loads go on in between.
     pub(crate) fn turn(&self) -> Result<File> {

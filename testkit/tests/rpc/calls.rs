@@ -11,7 +11,7 @@ use testkit::{
 use tonic::Code;
 
 use crate::client::{
-    Client, TC, TRACEPOINT, XDP, from_image, image, ours, request, tcx, tracepoint, xdp, xdp_in,
+    Client, TC, TRACEPOINT, XDP, from_image, image, ours, request, tcx, tracepoint, xdp,
 };
 
 fn info(answer: GetResponse) -> ProgramInfo {
@@ -144,7 +144,12 @@ fn network_namespaces_do_not_leak_between_calls() {
     sandbox.netns("blue");
     let (near, far) = (sandbox.veth(), sandbox.veth_in("blue"));
     for _ in 0..10 {
-        let there = client.loaded(xdp_in(Some("blue"), &far.name, 50, 2));
+        let mut there = xdp(&far.name, 50, 2);
+        let Some(Info::XdpAttachInfo(at)) = there.attach.as_mut().unwrap().info.as_mut() else {
+            panic!("not xdp");
+        };
+        at.netns = Some("blue".into());
+        let there = client.loaded(there);
         let here = client.loaded(xdp(&near.name, 50, 2));
         let error = client.load(xdp(&far.name, 50, 2)).unwrap_err();
         assert_eq!(error.code(), Code::NotFound, "{error}");

@@ -142,15 +142,9 @@ pub(crate) fn tracepoint(event: &str) -> LoadRequest {
 
 /// A program that answers with a verdict and counts.
 pub(crate) fn xdp(iface: &str, priority: i32, verdict: u32) -> LoadRequest {
-    xdp_in(None, iface, priority, verdict)
-}
-
-/// The same in a network namespace.
-pub(crate) fn xdp_in(netns: Option<&str>, iface: &str, priority: i32, verdict: u32) -> LoadRequest {
     let info = Info::XdpAttachInfo(XdpAttachInfo {
         priority,
         iface: iface.into(),
-        netns: netns.map(Into::into),
         ..XdpAttachInfo::default()
     });
     let mut request = request(&object("xdp_verdict"), "xdp_verdict", XDP, info);

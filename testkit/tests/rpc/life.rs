@@ -10,7 +10,7 @@ use testkit::{
 };
 use tonic::Code;
 
-use crate::client::{Client, from_image, image, xdp, xdp_in};
+use crate::client::{Client, from_image, image, xdp};
 
 #[test]
 fn killing_it_changes_nothing() {
@@ -32,39 +32,6 @@ fn killing_it_changes_nothing() {
     assert_eq!(client.ids(), [id]);
     client.unload(id).unwrap();
     assert_eq!(veth.ingress(10), 10);
-}
-
-/// A call whose thread cannot come back from another network namespace ends the daemon, before that
-/// thread serves anybody else. The next one knows what became of the call.
-#[test]
-fn a_thread_lost_in_another_namespace() {
-    let sandbox = Sandbox::new();
-    sandbox.netns("blue");
-    let veth = sandbox.veth_in("blue");
-    let before = World::now();
-    // The first way into the namespace is the last out of it that works.
-    let lost = [
-        "strace",
-        "-f",
-        "-o",
-        "/run/strace",
-        "-e",
-        "inject=setns:error=ENOMEM:when=2+2",
-    ];
-    let mut daemon = Daemon::answering(Daemon::spawn(&sandbox, &lost, &[]));
-    let load = xdp_in(Some("blue"), &veth.name, 50, 1);
-    Client::new().load(load).unwrap_err();
-    daemon.wait();
-    let log = daemon.log();
-    assert!(log.contains("cannot return"), "{log}");
-    assert!(log.contains("ending: a thread is lost"), "{log}");
-
-    let _next = Daemon::start(&sandbox);
-    let client = Client::new();
-    for id in client.ids() {
-        client.unload(id).unwrap();
-    }
-    before.assert_no_more("after the next daemon");
 }
 
 /// A registry with one image, and a gate before it that holds every answer.
