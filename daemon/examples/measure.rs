@@ -44,9 +44,9 @@ async fn measure(socket: &str, object: &str) -> Result<()> {
     let endpoint = Endpoint::from_shared(format!("unix:{socket}"))?;
     let mut client = BpfmanClient::new(endpoint.connect().await?);
     let manager = Manager::new(Options::default());
-    let (asked, called) = loads(&mut client, &manager, object, 2 * RUNS).await?;
+    let (asked, called) = loads(&mut client, &manager, object, 10 * RUNS, 60).await?;
     println!("load {asked} {called}");
-    let (asked, called) = loads(&mut client, &manager, object, 1).await?;
+    let (asked, called) = loads(&mut client, &manager, object, RUNS, 1).await?;
     println!("load-rested {asked} {called}");
 
     let mut ids = Vec::new();
@@ -74,18 +74,19 @@ async fn measure(socket: &str, object: &str) -> Result<()> {
     Ok(())
 }
 
-/// Loads by the daemon and here in turn, so many in a row. What ends a row takes the kernel some ten
-/// milliseconds, in which processors go to sleep.
+/// Loads by the daemon and here in turn, so many in a row: the kernel takes 64 programs on one event.
+/// What ends a row takes the kernel some ten milliseconds, in which processors go to sleep.
 async fn loads(
     client: &mut BpfmanClient<Channel>,
     manager: &Manager,
     object: &str,
+    rounds: usize,
     row: usize,
 ) -> Result<(u128, u128)> {
     let (mut asked, mut called) = (Vec::new(), Vec::new());
     let mut loaded = Vec::new();
     // The first round warms the caches.
-    for round in 0..=RUNS {
+    for round in 0..=rounds {
         for (times, by_daemon) in [(&mut asked, true), (&mut called, false)] {
             let (took, id) = if by_daemon {
                 ask(client, object).await?
@@ -96,8 +97,7 @@ async fn loads(
                 times.push(took);
             }
             loaded.push(id);
-            // The kernel takes 64 programs on one event.
-            if loaded.len() >= row.min(60) {
+            if loaded.len() >= row {
                 unload(manager, &mut loaded)?;
             }
         }
