@@ -111,12 +111,7 @@ impl Manager {
         progress: &Progress<'_>,
         report: &mut dyn FnMut(Outcome),
     ) -> Result<()> {
-        let mut departed = Vec::new();
-        let mut heard = |outcome: Outcome| {
-            departed.extend(outcome.departed());
-            report(outcome);
-        };
-        let mut apply = || {
+        waiting(report, |report| {
             let _turn = self.take_turn()?;
             let plan = self.plan_from(target, &self.recovered()?, progress)?;
             Run {
@@ -125,30 +120,21 @@ impl Manager {
                 plan,
                 ids: BTreeMap::new(),
             }
-            .all(&mut heard);
+            .all(report);
             Ok(())
-        };
-        apply().map_err(Error::or_privilege)?;
-        unload::wait_for(departed);
-        Ok(())
+        })
     }
 
     /// Unloads all programs of some manifests, step by step.
     pub fn delete(&self, names: &[(Kind, String)], report: &mut dyn FnMut(Outcome)) -> Result<()> {
-        let mut departed = Vec::new();
-        let mut delete = || {
+        waiting(report, |report| {
             let _turn = self.take_turn()?;
             for step in manifest::deletion(names, &self.recovered()?) {
                 let result = self.remove(&step);
-                let outcome = Outcome { step, result };
-                departed.extend(outcome.departed());
-                report(outcome);
+                report(Outcome { step, result });
             }
             Ok(())
-        };
-        delete().map_err(Error::or_privilege)?;
-        unload::wait_for(departed);
-        Ok(())
+        })
     }
 
     /// What [`delete`](Self::delete) would do. Changes nothing.
@@ -222,10 +208,7 @@ impl Manager {
         let Some(id) = step.action.id() else {
             return Ok(None);
         };
-        let mut session = Session::begin(self)?;
-        if !session.dropped.contains_key(&id) {
-            unload::one(&mut session, id)?;
-        }
+        unload::one(&mut Session::begin(self)?, id)?;
         Ok(Some(id))
     }
 
@@ -240,6 +223,21 @@ impl Manager {
             }
         })
     }
+}
+
+/// Takes steps, and waits at the end until the programs that they took away are gone.
+fn waiting(
+    report: &mut dyn FnMut(Outcome),
+    steps: impl FnOnce(&mut dyn FnMut(Outcome)) -> Result<()>,
+) -> Result<()> {
+    let mut departed = Vec::new();
+    let mut heard = |outcome: Outcome| {
+        departed.extend(outcome.departed());
+        report(outcome);
+    };
+    steps(&mut heard).map_err(Error::or_privilege)?;
+    unload::wait_for(departed);
+    Ok(())
 }
 
 /// What the bytecode of a wish is now; None where it does not matter.

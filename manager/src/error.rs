@@ -470,11 +470,13 @@ fn hint_of_kernel(error: &kernel::Error) -> Option<String> {
         K::LostPins { iface, .. } => Some(format!(
             "ip link set dev {iface} xdp off takes it off the interface; then load again"
         )),
-        error if error.errno() == Some(EPERM) && kernel::memory_is_limited() => Some(
-            "this kernel counts programs as locked memory: raise the limit (ulimit -l unlimited), \
-             or add CAP_SYS_RESOURCE"
-                .into(),
-        ),
+        K::Object { .. } | K::Refused { .. } | K::Rejected { .. }
+            if error.errno() == Some(EPERM) && kernel::memory_is_limited() =>
+        {
+            let what = "this kernel counts programs as locked memory";
+            let remedy = "raise the limit (ulimit -l unlimited), or add CAP_SYS_RESOURCE";
+            Some(format!("{what}: {remedy}"))
+        }
         _ => None,
     }
 }

@@ -13,19 +13,16 @@ use crate::{
     Error, Manager, Result, chain, load, pending, report::in_one_line, session::Session, undo::Undo,
 };
 
-/// How long a command waits for the kernel to let go of programs. It takes a tenth of a second.
+/// How long a command waits for the kernel to let go of programs. It takes tens of milliseconds.
 const LONGEST: Duration = Duration::from_secs(2);
 const STEP: Duration = Duration::from_millis(2);
 
 /// Detaches and unloads each program, whatever happened to those before it; answers those that
-/// failed. One that has gone by itself in the meantime is no failure.
+/// failed.
 pub(crate) fn unload(manager: &Manager, ids: &[ProgramId]) -> Result<Vec<(ProgramId, Error)>> {
     let mut session = Session::begin(manager)?;
     let (mut failures, mut departed) = (Vec::new(), Vec::new());
     for id in ids.iter().copied() {
-        if session.dropped.contains_key(&id) {
-            continue;
-        }
         match one(&mut session, id) {
             Ok(()) => departed.push(id),
             Err(error) => failures.push((id, error)),
@@ -36,8 +33,11 @@ pub(crate) fn unload(manager: &Manager, ids: &[ProgramId]) -> Result<Vec<(Progra
     Ok(failures)
 }
 
-/// Detaches and unloads one program.
+/// Detaches and unloads one program. One that has gone by itself in the meantime is no failure.
 pub(crate) fn one(session: &mut Session, id: ProgramId) -> Result<()> {
+    if session.dropped.contains_key(&id) {
+        return Ok(());
+    }
     let record = session.record(id)?.clone();
     if let Some(side) = pending::side(&record.attach) {
         return chain::remove(session, &record, side);
