@@ -8,7 +8,7 @@ use libbpf_sys::{
 };
 use model::Kind;
 
-use super::missing_privilege;
+use super::{memory_is_limited, missing_privilege};
 use crate::{
     release,
     sys::{
@@ -197,10 +197,11 @@ impl fmt::Display for Lack {
 
 /// The first of these that the kernel lacks or refuses. Each answer costs a few system calls.
 ///
-/// Without privilege the kernel refuses everything: ask [`missing_privilege`] first. Then only
-/// what is certainly missing is named here.
+/// Without privilege, or where no more memory may be locked, the kernel refuses everything: ask
+/// [`missing_privilege`] and [`memory_is_limited`] first. Then only what is certainly missing is
+/// named here.
 pub fn missing_feature(features: &[Feature]) -> Option<Lack> {
-    let privileged = missing_privilege().is_none();
+    let privileged = missing_privilege().is_none() && !memory_is_limited();
     features.iter().find_map(|&feature| {
         let refused = match feature.verdict() {
             Verdict::Missing => false,
