@@ -101,8 +101,13 @@ pub(crate) fn state(fd: impl AsFd) -> Result<KernelState> {
 
 /// The id of an open program.
 pub fn id(fd: impl AsFd) -> Result<ProgramId> {
+    id_and_name(fd).map(|(id, _)| id)
+}
+
+/// The id of an open program, and its name as in [`Glance`].
+pub(crate) fn id_and_name(fd: impl AsFd) -> Result<(ProgramId, String)> {
     let info = bpf::prog_glance(fd.as_fd()).map_err(Error::query("ask about a program"))?;
-    Ok(ProgramId(info.id))
+    Ok((ProgramId(info.id), text(&info.name)))
 }
 
 /// A name of the kernel: 15 bytes and a zero, or less.

@@ -95,11 +95,17 @@ impl Dispatcher {
             .try_clone_to_owned();
         let fd = fd.map_err(Error::query("duplicate a descriptor"))?;
         fault::point("chain.dispatcher-loaded").map_err(Error::Fault)?;
-        Ok(Self {
-            id: info::id(&fd)?,
-            fd,
-            slots,
-        })
+        let (id, loaded_as) = info::id_and_name(&fd)?;
+        // By its name everybody knows a dispatcher. libbpf leaves it out where its trial of names
+        // failed, for whatever reason.
+        if loaded_as != name {
+            let nameless = "libbpf found that this kernel takes no names of programs";
+            let nameless = std::io::Error::other(nameless);
+            return Err(Error::query(format!("load {name} under its name"))(
+                nameless,
+            ));
+        }
+        Ok(Self { id, fd, slots })
     }
 
     /// Attaches the programs to the slots in their order and names all below `folder`: links and
