@@ -146,6 +146,11 @@ impl Drop for Killed {
     }
 }
 
+/// Whether who runs the tests asked for all faults on every kernel, however long it takes.
+pub(crate) fn all_faults() -> bool {
+    std::env::var("BPFMAN_FAULTS").is_ok_and(|reach| reach == "all")
+}
+
 /// Takes away all that bpfman made.
 pub(crate) fn never_ran() {
     for path in ["/run/bpfman", "/sys/fs/bpf/xdp"] {

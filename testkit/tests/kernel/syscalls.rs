@@ -16,12 +16,16 @@ use std::{
 use testkit::{Feature, Lane, Load, Output, Sandbox, Veth, World, maps, object};
 
 use self::strace::{Seen, failing, interrupted};
-use crate::support::{never_ran, tc, xdp};
+use crate::support::{all_faults, never_ran, tc, xdp};
 
 /// Every call on the lane that the commands are proved on, some of them elsewhere: what happens
-/// beside the kernel is the same there.
+/// beside the kernel is the same there. All with `BPFMAN_FAULTS=all`.
 fn stride(home: Lane) -> usize {
-    if Lane::current() == home { 1 } else { 25 }
+    if Lane::current() == home || all_faults() {
+        1
+    } else {
+        25
+    }
 }
 
 /// A world in which commands fail.

@@ -15,7 +15,7 @@ use testkit::{Lane, Load, Output, Sandbox, Veth, World, maps, receive, send, wai
 
 use crate::{
     manifests::{Manifest, write},
-    support::{never_ran, positions},
+    support::{all_faults, never_ran, positions},
 };
 
 /// What makes the programs of a hook count, and answers how often it did.
@@ -76,9 +76,8 @@ pub(super) enum Reach {
 
 impl Reach {
     fn here(self) -> Self {
-        let all = std::env::var("BPFMAN_FAULTS").is_ok_and(|reach| reach == "all");
         match Lane::current() {
-            _ if all => Self::Full,
+            _ if all_faults() => Self::Full,
             Lane::Host => Self::Full,
             Lane::V6_12 => self,
             // What they do differently than 6.12 is in the kernel, so at these points.
