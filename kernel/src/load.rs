@@ -172,14 +172,19 @@ fn clone(fd: BorrowedFd<'_>) -> Result<OwnedFd> {
         .map_err(Error::query("duplicate a descriptor"))
 }
 
-/// Opens an object for this crate's own programs, too.
-pub(crate) fn open(bytes: &[u8], log: &Log) -> Result<OpenObject> {
+/// Comes before what may have libbpf ask for the limit: from 5.11 on there is nothing to ask.
+pub(crate) fn know_memlock_limit() {
     static LIMIT: Once = Once::new();
     LIMIT.call_once(|| {
         if release::is_since(release::NO_MEMLOCK_LIMIT) {
             libbpf::leave_memlock_limit();
         }
     });
+}
+
+/// Opens an object for this crate's own programs, too.
+pub(crate) fn open(bytes: &[u8], log: &Log) -> Result<OpenObject> {
+    know_memlock_limit();
     let mut builder = ObjectBuilder::default();
     let opened = builder
         .name(OBJECT)

@@ -1,6 +1,6 @@
 //! Which kernel the tests run on, and what a test may skip there.
 
-use std::{env, fmt, fs, io::Write as _, path::Path};
+use std::{env, fmt, fs, io::Write as _, path::Path, thread};
 
 use libbpf_rs::ProgramType;
 
@@ -63,11 +63,13 @@ pub enum Feature {
     ExtTailCall,
     /// A libxdp dispatcher on veth; Debian 11 gets EINVAL.
     XdpLoader,
+    /// Two processors, on which a program and a command really are at work at once.
+    TwoProcessors,
 }
 
 impl Feature {
     /// All of them.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Ext,
         Self::Tracing,
         Self::SleepableTracing,
@@ -80,6 +82,7 @@ impl Feature {
         Self::BloomFilter,
         Self::ExtTailCall,
         Self::XdpLoader,
+        Self::TwoProcessors,
     ];
 
     /// Asks the running kernel, not a table.
@@ -101,6 +104,7 @@ impl Feature {
             // (5.18) and that look are no lane of ours.
             Self::ExtTailCall => has_symbol("bpf_prog_map_compatible"),
             Self::XdpLoader => Self::Ext.is_present() && Self::PerfLink.is_present(),
+            Self::TwoProcessors => thread::available_parallelism().is_ok_and(|n| n.get() > 1),
         }
     }
 
@@ -140,6 +144,16 @@ const LACKS: &[(Lane, Feature, &str)] = &[
         Lane::Host,
         Feature::XdpLoader,
         "refuses the extension programs that libxdp chains",
+    ),
+    (
+        Lane::V6_1,
+        Feature::TwoProcessors,
+        "its guests have one, for speed",
+    ),
+    (
+        Lane::V5_10,
+        Feature::TwoProcessors,
+        "its guests have one, for speed",
     ),
     (Lane::V6_1, Feature::Tcx, "TCX came with 6.6"),
     (Lane::V6_1, Feature::Kfunc, "bpf_rdonly_cast came with 6.2"),

@@ -135,6 +135,19 @@ impl Dispatcher {
     }
 }
 
+/// Returns when no packet is under way any more in a dispatcher that runs nowhere since before the
+/// call. In one that is taken apart under a packet, the slots that it has still to come to are empty:
+/// it would pass by their programs. Takes an RCU grace period, 10 to 50 ms.
+pub(super) fn drain() -> Result<()> {
+    let wait = || {
+        load::know_memlock_limit();
+        let inner = libbpf::array(None)?;
+        let outer = libbpf::array(Some(inner.as_fd()))?;
+        bpf::array_of_maps_update(outer.as_fd(), inner.as_fd())
+    };
+    wait().map_err(Error::query("wait for packets in the old dispatcher"))
+}
+
 fn no_such_slot() -> Error {
     Error::query("find a slot of the dispatcher")(std::io::ErrorKind::NotFound.into())
 }

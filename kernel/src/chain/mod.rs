@@ -411,15 +411,15 @@ impl Hook {
     }
 }
 
-/// Takes a dispatcher's pins away: its links go, and its programs unless somebody else names
-/// them. Works without the interface.
+/// Takes the pins of a dispatcher away that runs nowhere any more, after the last packet has left
+/// it: its links go, and its programs unless somebody else names them. Works without the interface.
 pub fn dismantle(pins: &PinTree, side: Side, place: Place, dispatcher: ProgramId) -> Result<()> {
-    PinTree::unpin_folder(&folder(
-        &chain_root(pins, side),
-        side,
-        place.ifindex,
-        dispatcher,
-    ))
+    let root = chain_root(pins, side);
+    let folder = folder(&root, side, place.ifindex, dispatcher);
+    if folder.exists() {
+        dispatcher::drain()?;
+    }
+    PinTree::unpin_folder(&folder)
 }
 
 /// Takes away what is left of chains that a program is no longer part of: every dispatcher folder in

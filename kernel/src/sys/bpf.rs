@@ -147,6 +147,17 @@ pub(crate) fn tcx_ifindex(info: &bpf_link_info) -> u32 {
     unsafe { info.__bindgen_anon_1.tcx.ifindex }
 }
 
+/// Puts a map into the first place of an array of maps, and returns when no program can be at work
+/// that began before (`maybe_wait_bpf_programs`, kernel/bpf/syscall.c). Kernel ≥ 4.18.
+pub(crate) fn array_of_maps_update(outer: BorrowedFd<'_>, inner: BorrowedFd<'_>) -> io::Result<()> {
+    let (key, value) = (0_u32, raw(inner));
+    let mut attr = bpf_attr::default();
+    attr.__bindgen_anon_2.map_fd = raw(outer);
+    attr.__bindgen_anon_2.key = std::ptr::from_ref(&key) as u64;
+    attr.__bindgen_anon_2.__bindgen_anon_1.value = std::ptr::from_ref(&value) as u64;
+    call(bindings::BPF_MAP_UPDATE_ELEM, &mut attr).map(drop)
+}
+
 /// Reads the value of `key` into `value`, which must have the map's value size.
 pub(crate) fn map_lookup(fd: BorrowedFd<'_>, key: u32, value: &mut [u8]) -> io::Result<()> {
     let mut attr = bpf_attr::default();

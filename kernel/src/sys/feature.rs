@@ -1,17 +1,13 @@
 //! Loads that only ask whether the kernel knows a thing. Nothing of them stays.
 
-use std::{
-    ffi::CStr,
-    io,
-    mem::size_of,
-    os::fd::{FromRawFd, OwnedFd, RawFd},
-    ptr,
-};
+use std::{ffi::CStr, io, mem::size_of, os::fd::OwnedFd, ptr};
 
 use libbpf_sys::{
     BPF_MAP_TYPE_RINGBUF, bpf_attach_type, bpf_insn, bpf_map_create, bpf_prog_load,
     bpf_prog_load_opts, bpf_prog_type,
 };
+
+use super::libbpf::own;
 
 /// A program to try: it does nothing but return 0.
 #[derive(Clone, Copy, Debug, Default)]
@@ -81,13 +77,4 @@ pub(crate) fn ring_buffer() -> io::Result<OwnedFd> {
     let page = u32::try_from(rustix::param::page_size()).unwrap_or(1 << 16);
     // SAFETY: libbpf takes NULL for "no name" and for "no options".
     own(unsafe { bpf_map_create(BPF_MAP_TYPE_RINGBUF, ptr::null(), 0, 0, page, ptr::null()) })
-}
-
-/// A descriptor, or an error number with its sign turned, as libbpf answers.
-fn own(fd: RawFd) -> io::Result<OwnedFd> {
-    if fd < 0 {
-        return Err(io::Error::from_raw_os_error(-fd));
-    }
-    // SAFETY: the kernel has just made this descriptor for us; nobody else owns it.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }

@@ -1,8 +1,16 @@
 //! What libbpf can do and libbpf-rs does not wrap.
 
-use std::{ffi::CString, ptr};
+use std::{
+    ffi::CString,
+    io,
+    os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd},
+    ptr,
+};
 
 use libbpf_rs::{AsRawLibbpf, OpenMapMut, OpenObject};
+use libbpf_sys::{
+    BPF_MAP_TYPE_ARRAY, BPF_MAP_TYPE_ARRAY_OF_MAPS, bpf_map_create, bpf_map_create_opts,
+};
 
 /// Takes back what `LIBBPF_PIN_BY_NAME` in an object asks for: nothing is pinned outside our tree.
 pub(crate) fn clear_pin_path(map: &mut OpenMapMut<'_>) {
@@ -34,4 +42,29 @@ pub(crate) fn function_btf_id(object: &OpenObject, function: &str) -> Option<u32
         libbpf_sys::btf__find_by_name_kind(btf, name.as_ptr(), libbpf_sys::BTF_KIND_FUNC)
     };
     u32::try_from(id).ok()
+}
+
+/// Makes an array with one value of four bytes, of type `BPF_MAP_TYPE_ARRAY`, or
+/// `BPF_MAP_TYPE_ARRAY_OF_MAPS` for maps like `inner`. Kernel ≥ 4.12.
+pub(crate) fn array(inner: Option<BorrowedFd<'_>>) -> io::Result<OwnedFd> {
+    let mut options = bpf_map_create_opts {
+        sz: size_of::<bpf_map_create_opts>() as _,
+        ..Default::default()
+    };
+    let mut map_type = BPF_MAP_TYPE_ARRAY;
+    if let Some(inner) = inner {
+        map_type = BPF_MAP_TYPE_ARRAY_OF_MAPS;
+        options.inner_map_fd = inner.as_raw_fd().cast_unsigned();
+    }
+    // SAFETY: libbpf takes NULL for "no name"; the options are live during the call.
+    own(unsafe { bpf_map_create(map_type, ptr::null(), 4, 4, 1, &raw const options) })
+}
+
+/// A descriptor, or an error number with its sign turned, as libbpf answers.
+pub(super) fn own(fd: RawFd) -> io::Result<OwnedFd> {
+    if fd < 0 {
+        return Err(io::Error::from_raw_os_error(-fd));
+    }
+    // SAFETY: the kernel has just made this descriptor for us; nobody else owns it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use testkit::{Feature, Load, Sandbox, Veth, receive, send, wait_until};
+use testkit::{Feature, Load, Sandbox, Veth, maps, object, receive, send, wait_until};
 
 use crate::support::{tc, xdp};
 
@@ -120,6 +120,33 @@ fn no_packet_passes_by_a_tcx_program() {
     let on = |load: Load| load.tcx("ingress", &veth.name);
     let loads = [&on(tc("shot")), &on(tc("unspec"))];
     none_bypasses(40, &veth, true, loads, &sandbox);
+}
+
+/// A packet that is in the chain while it changes meets every program that was there all the time.
+#[test]
+fn a_packet_under_way_passes_by_nobody() {
+    let Some(sandbox) = Sandbox::requiring(&[Feature::Ext, Feature::TwoProcessors]) else {
+        return;
+    };
+    let veth = sandbox.veth();
+    let load = |load: Load, priority| {
+        let load = load.tc("egress", &veth.name);
+        sandbox.load(&load.priority(priority))
+    };
+    let two_seconds = format!("{:016X}", 2_000_000_000_u64.swap_bytes());
+    let slow = object("tc_slow").name("tc_slow");
+    let slow = load(slow.global("nanoseconds", &two_seconds), 100);
+    load(tc("shot"), 500);
+    let (near, far) = veth.sockets();
+    let maps = sandbox.runtime_dir().join("fs/maps").join(slow.to_string());
+    thread::scope(|scope| {
+        let packet = scope.spawn(|| send(near, far.local_addr().unwrap(), 0));
+        assert!(wait_until(10, || maps::count(&maps.join("counter"), 0) > 0));
+        load(tc("ok"), 900);
+        assert_eq!(maps::count(&maps.join("kept"), 0), 1, "it is still there");
+        packet.join().unwrap();
+    });
+    assert!(receive(far).is_none(), "it passed by");
 }
 
 /// A chain whose programs all let packets through loses none of them while it changes.
