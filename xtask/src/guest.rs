@@ -5,7 +5,7 @@
 //! goes to the kernel's console, which the host shows when something goes wrong.
 
 use std::fs::File;
-use std::io::{Read, Write as _};
+use std::io::{BufRead as _, BufReader, Read, Write as _};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
@@ -38,6 +38,8 @@ const LINKS: &[(&str, &str)] = &[
     ("/proc/self/fd/1", "/dev/stdout"),
     ("/proc/self/fd/2", "/dev/stderr"),
 ];
+/// Where a guest notes how long the host let it wait.
+const WAITED: &str = "/tmp/xtask-waited";
 /// How long output may still come after the command itself has ended; only processes that it left
 /// in the background can keep the pipes open longer.
 const DRAIN: Duration = Duration::from_secs(1);
@@ -188,7 +190,29 @@ fn prepare() -> Result<()> {
     Ok(())
 }
 
+/// Writes down how long the host let this guest wait for a processor, in milliseconds: it tells in
+/// lines, and the last whole one counts.
+fn note_waits(port: &Port) -> Result<()> {
+    let locked = port.lock().unwrap_or_else(PoisonError::into_inner);
+    let from = BufReader::new(locked.try_clone().context("read from the host")?);
+    drop(locked);
+    std::thread::spawn(move || {
+        for line in from.lines().map_while(Result::ok) {
+            // Who reads it goes without when it cannot be written.
+            let _ = std::fs::write(WAITED, line);
+        }
+    });
+    Ok(())
+}
+
+/// How long this guest has waited for a processor of the host, as far as it knows.
+pub(crate) fn waited() -> Duration {
+    let said = std::fs::read_to_string(WAITED).unwrap_or_default();
+    Duration::from_millis(said.parse().unwrap_or_default())
+}
+
 fn run(job: &Job, port: &Port) -> Result<u8> {
+    note_waits(port)?;
     let (program, arguments) = job.argv.split_first().context("an empty command")?;
     let mut child = Command::new(program)
         .args(arguments)

@@ -1,19 +1,21 @@
 //! Boots a guest and carries what it says to the caller.
 
 use std::io::{BufReader, Write as _};
-use std::os::unix::net::UnixListener;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
-use std::time::{Duration, Instant};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 
 use crate::cpio::Archive;
 use crate::kernels::Kernel;
-use crate::sh;
+use crate::patience::Patience;
 use crate::wire::{Frame, PORT};
+use crate::{screen, sh};
 
 /// How the guest's instructions are carried out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,8 +33,11 @@ pub(crate) struct Machine<'a> {
     pub(crate) cpus: u32,
     /// Memory in MiB.
     pub(crate) memory: u32,
-    /// From the start of QEMU to the command's end.
+    /// From the start of QEMU to the command's end, without the time in which this machine let the
+    /// guest wait for a processor.
     pub(crate) limit: Duration,
+    /// From one sign of life to the next, likewise.
+    pub(crate) silence: Duration,
     /// A disk with a system that is started; without one everything is in memory.
     pub(crate) disk: Option<&'a Path>,
 }
@@ -42,8 +47,10 @@ pub(crate) struct Machine<'a> {
 pub(crate) enum End {
     /// The command ended with this status.
     Exit(u8),
-    /// The time was up; with the last lines of the console.
+    /// The time was up; with the reason and the last lines of the console.
     TimeUp(String),
+    /// It gave no sign of life any more; likewise.
+    Hung(String),
     /// QEMU was killed by this signal before the guest was ready.
     NeverReady(ExitStatus),
     /// The guest died or could not do its job; with the reason and the last lines of the console.
@@ -68,7 +75,9 @@ pub(crate) fn boot(
     for _ in 1..BOOTS {
         match try_boot(machine, kernel, root, &mut on_frame)? {
             End::NeverReady(status) if machine.accel == Accel::Tcg => {
-                eprintln!("QEMU itself died before the guest was ready ({status}): once more");
+                screen::say(&format!(
+                    "QEMU itself died before the guest was ready ({status}): once more"
+                ));
             }
             end => return Ok(end),
         }
@@ -82,7 +91,6 @@ fn try_boot(
     root: &Archive,
     on_frame: &mut impl FnMut(Frame) -> Result<()>,
 ) -> Result<End> {
-    let start = Instant::now();
     let temp = tempfile::tempdir().context("make a directory for the guest")?;
     let initrd = temp.path().join("initrd");
     let mut file = std::io::BufWriter::new(std::fs::File::create(&initrd)?);
@@ -92,21 +100,22 @@ fn try_boot(
     let socket = temp.path().join("port");
     let listener = UnixListener::bind(&socket).context("listen for the guest")?;
     let console = temp.path().join("console");
-    let mut guest = Guest(command(machine, kernel, &initrd, &socket, &console).spawn()?);
+    let qemu = command(machine, kernel, &initrd, &socket, &console).spawn()?;
+    let mut guest = Guest::new(qemu);
 
-    let frames = receive(listener);
+    let (frames, port) = receive(listener);
     let last_lines = || last_lines(&std::fs::read(&console).unwrap_or_default());
     let broken = |reason: &str| Ok(End::Broken(format!("{reason}\n{}", last_lines())));
     let mut ready = false;
     loop {
-        let left = machine.limit.saturating_sub(start.elapsed());
-        match frames.recv_timeout(left.min(Duration::from_millis(200))) {
+        let frame = frames.recv_timeout(GLANCE);
+        guest.look(ready.then(|| port.get()).flatten(), frame.is_ok());
+        match frame {
             Ok(Ok(Frame::Exit(status))) if machine.disk.is_some() => {
-                let left = machine.limit.saturating_sub(start.elapsed());
-                return Ok(if guest.turns_off(left)? {
+                return Ok(if guest.turns_off(machine.limit)? {
                     End::Exit(status)
                 } else {
-                    End::TimeUp(last_lines())
+                    End::TimeUp(guest.late("did not turn itself off", &last_lines()))
                 });
             }
             Ok(Ok(Frame::Exit(status))) => return Ok(End::Exit(status)),
@@ -118,13 +127,10 @@ fn try_boot(
             }
             Ok(Ok(frame)) => on_frame(frame)?,
             Ok(Err(error)) => return broken(&error.to_string()),
-            Err(RecvTimeoutError::Timeout) if left.is_zero() => {
-                return Ok(End::TimeUp(last_lines()));
-            }
             // QEMU may have ended before it opened its side of the socket.
-            Err(RecvTimeoutError::Timeout) if guest.0.try_wait()?.is_none() => {}
+            Err(RecvTimeoutError::Timeout) if guest.qemu.try_wait()?.is_none() => {}
             Err(_) => {
-                let status = guest.0.wait()?;
+                let status = guest.qemu.wait()?;
                 if !ready && status.signal().is_some() {
                     return Ok(End::NeverReady(status));
                 }
@@ -133,21 +139,77 @@ fn try_boot(
                 ));
             }
         }
+        if guest.clock.own() > machine.limit {
+            return Ok(End::TimeUp(guest.late("was not done", &last_lines())));
+        }
+        if guest.silence() > machine.silence {
+            let silence = guest.silence().as_secs();
+            let what = format!("gave no sign of life for {silence} s, and was not done");
+            return Ok(End::Hung(guest.late(&what, &last_lines())));
+        }
     }
 }
 
+/// How long a look at a guest may be away from the next one.
+const GLANCE: Duration = Duration::from_millis(200);
+
 /// A running QEMU, which ends with its owner.
-struct Guest(Child);
+struct Guest {
+    qemu: Child,
+    clock: Patience,
+    /// What its clock showed at the last sign of life.
+    heard: Duration,
+    /// What it knows of the time in which it had to wait.
+    told: Duration,
+}
 
 impl Guest {
+    fn new(qemu: Child) -> Self {
+        Self {
+            clock: Patience::with(qemu.id()),
+            qemu,
+            heard: Duration::ZERO,
+            told: Duration::ZERO,
+        }
+    }
+
+    /// Counts the time, and lets the guest know how much of it was not its own.
+    fn look(&mut self, port: Option<&UnixStream>, is_alive: bool) {
+        self.clock.look();
+        if is_alive {
+            self.heard = self.clock.own();
+        }
+        let waited = self.clock.waited();
+        if let Some(mut port) = port
+            && waited > self.told + Duration::from_secs(1)
+        {
+            self.told = waited;
+            // A guest that reads nothing is about to end, one way or another.
+            let _ = port.write_all(format!("{}\n", waited.as_millis()).as_bytes());
+        }
+    }
+
+    fn silence(&self) -> Duration {
+        self.clock.own().saturating_sub(self.heard)
+    }
+
+    /// Why the guest is given up, with the time that this machine took from it.
+    fn late(&self, what: &str, console: &str) -> String {
+        let (own, waited) = (self.clock.own().as_secs(), self.clock.waited().as_secs());
+        format!(
+            "it {what} after {own} s of its own; in {waited} s beside them it waited for a \
+             processor of this machine; {console}"
+        )
+    }
+
     /// Waits until the system on the disk has ended in good order. Answers whether it did.
     fn turns_off(&mut self, limit: Duration) -> Result<bool> {
-        let end = Instant::now() + limit;
-        while Instant::now() < end {
-            if self.0.try_wait()?.is_some() {
+        while self.clock.own() < limit {
+            if self.qemu.try_wait()?.is_some() {
                 return Ok(true);
             }
-            std::thread::sleep(Duration::from_millis(50));
+            std::thread::sleep(GLANCE);
+            self.clock.look();
         }
         Ok(false)
     }
@@ -155,8 +217,8 @@ impl Guest {
 
 impl Drop for Guest {
     fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+        let _ = self.qemu.kill();
+        let _ = self.qemu.wait();
     }
 }
 
@@ -221,13 +283,23 @@ fn command(
     command
 }
 
+/// Where frames arrive, and the port that they come through once the guest is there.
+type Frames = (Receiver<std::io::Result<Frame>>, Arc<OnceLock<UnixStream>>);
+
 /// Reads frames in the background until the guest's last word or the end of QEMU.
-fn receive(listener: UnixListener) -> Receiver<std::io::Result<Frame>> {
+fn receive(listener: UnixListener) -> Frames {
     let (sender, receiver) = channel();
+    let port = Arc::new(OnceLock::new());
+    let shared = Arc::clone(&port);
     std::thread::spawn(move || {
         let Ok((stream, _)) = listener.accept() else {
             return;
         };
+        if let Ok(stream) = stream.try_clone()
+            && stream.set_write_timeout(Some(GLANCE)).is_ok()
+        {
+            let _ = shared.set(stream);
+        }
         let mut stream = BufReader::new(stream);
         while let Some(frame) = Frame::read(&mut stream).transpose() {
             let last = frame.is_err();
@@ -236,7 +308,7 @@ fn receive(listener: UnixListener) -> Receiver<std::io::Result<Frame>> {
             }
         }
     });
-    receiver
+    (receiver, port)
 }
 
 /// The end of the console's text, without terminal codes and carriage returns.
@@ -298,10 +370,10 @@ pub(crate) fn accel(probe: impl Fn(Accel) -> Result<bool>) -> Result<Accel> {
     }
     let works = (0..2).all(|_| probe(Accel::Kvm).unwrap_or(false));
     let answer = if works { "kvm" } else { "tcg" };
-    eprintln!(
+    screen::say(&format!(
         "guests run under {answer} here (remembered in {})",
         memo.display()
-    );
+    ));
     std::fs::write(&memo, format!("{release}\t{answer}\n"))
         .with_context(|| format!("write {}", memo.display()))?;
     Ok(if works { Accel::Kvm } else { Accel::Tcg })

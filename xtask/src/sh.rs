@@ -2,10 +2,12 @@
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
+
+use crate::screen;
 
 /// The root of the repository that this program was built from.
 pub(crate) fn repo() -> PathBuf {
@@ -56,16 +58,38 @@ pub(crate) fn which(name: &str) -> Option<PathBuf> {
         .find(|file| file.is_file())
 }
 
-/// Runs a command with the terminal as it is.
+/// So much of what a failed command said is part of the error, the rest is in the lane's log.
+const LAST_LINES: usize = 20;
+
+/// Runs a command with the terminal as it is, or, in a lane, with the lane's log; there a failure
+/// carries the last lines that the command said.
 pub(crate) fn run(command: &mut Command) -> Result<()> {
     let shown = show(command);
+    let log = screen::log();
+    let mark = log.as_ref().map(|log| log.mark());
+    if let Some(log) = &log {
+        command.stdin(Stdio::null());
+        command.stdout(log.stdio()?).stderr(log.stdio()?);
+    }
     let status = command
         .status()
         .with_context(|| format!("start `{shown}`"))?;
-    if !status.success() {
-        bail!("`{shown}` ended with {status}");
+    if status.success() {
+        return Ok(());
     }
-    Ok(())
+    match (log, mark) {
+        (Some(log), Some(mark)) => {
+            let said = last_lines(&log.since(mark), LAST_LINES);
+            bail!("`{shown}` ended with {status}:\n{said}")
+        }
+        _ => bail!("`{shown}` ended with {status}"),
+    }
+}
+
+/// The end of a text.
+pub(crate) fn last_lines(text: &str, count: usize) -> String {
+    let lines: Vec<_> = text.trim_end().lines().collect();
+    lines[lines.len().saturating_sub(count)..].join("\n")
 }
 
 /// Runs a command and returns its standard output; a failure carries its standard error.
@@ -101,13 +125,11 @@ fn show(command: &Command) -> String {
 
 /// One step of a longer run: says what begins and, when it ends well, how long it took.
 pub(crate) fn step<T>(what: &str, work: impl FnOnce() -> Result<T>) -> Result<T> {
-    eprintln!("── {what}");
+    screen::say(&format!("── {what}"));
     let start = Instant::now();
     let done = work();
     let outcome = if done.is_ok() { "done" } else { "FAILED" };
-    eprintln!(
-        "── {what}: {outcome} in {:.1} s",
-        start.elapsed().as_secs_f64()
-    );
+    let seconds = start.elapsed().as_secs_f64();
+    screen::say(&format!("── {what}: {outcome} in {seconds:.1} s"));
     done
 }

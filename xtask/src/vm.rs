@@ -47,7 +47,8 @@ pub(crate) struct Args {
     /// A file to bring back after the command has ended
     #[arg(long, value_name = "GUEST:HOST")]
     fetch: Vec<String>,
-    /// Give up after this many seconds
+    /// Give up after this many seconds, not counting those in which this machine was too busy
+    /// to run the guest
     #[arg(long, value_name = "SECS", default_value_t = 300)]
     timeout: u64,
     /// Number of processors
@@ -75,7 +76,10 @@ pub(crate) struct Run {
     pub(crate) env: BTreeMap<String, String>,
     /// Paths in the guest that come back as [`Frame::File`].
     pub(crate) fetch: Vec<String>,
+    /// Until it is given up, see [`Machine`].
     pub(crate) limit: Duration,
+    /// Between two signs of life, likewise.
+    pub(crate) silence: Duration,
     pub(crate) cpus: u32,
     /// Memory in MiB.
     pub(crate) memory: u32,
@@ -94,6 +98,7 @@ impl Run {
             env: BTreeMap::new(),
             fetch: Vec::new(),
             limit: Duration::from_mins(5),
+            silence: Duration::MAX,
             cpus: 2,
             memory: 2048,
             disk: None,
@@ -138,6 +143,7 @@ impl Run {
             cpus: self.cpus,
             memory: self.memory,
             limit: self.limit,
+            silence: self.silence,
             disk: self.disk.as_deref(),
         };
         qemu::boot(machine, &kernel, &root, on_frame)
@@ -157,9 +163,8 @@ impl Run {
         let kernel = self.kernel.name();
         Ok(match end {
             End::Exit(status) => status,
-            End::TimeUp(console) => {
-                let limit = self.limit.as_secs();
-                eprintln!("error: the {kernel} guest was not done after {limit} s; {console}");
+            End::TimeUp(reason) | End::Hung(reason) => {
+                eprintln!("error: the {kernel} guest was given up: {reason}");
                 TIME_UP
             }
             End::NeverReady(status) => {
@@ -214,6 +219,7 @@ pub(crate) fn run(options: Args) -> Result<ExitCode> {
         env: options.env.into_iter().collect(),
         fetch: fetch.keys().cloned().collect(),
         limit: Duration::from_secs(options.timeout),
+        silence: Duration::MAX,
         cpus: options.cpus,
         memory: options.memory,
         disk: None,

@@ -12,6 +12,7 @@ use anyhow::{Context, Result};
 use rustix::process::{Pid, Signal, kill_process_group};
 use serde::{Deserialize, Serialize};
 
+use crate::guest::waited;
 use crate::sh;
 
 /// Where skipping tests leave their line in the guest.
@@ -22,7 +23,7 @@ pub(crate) const SKIPS: &str = "/tmp/xtask-skips";
 pub(crate) struct Args {
     /// The test binary
     binary: PathBuf,
-    /// Seconds for one test
+    /// Seconds for one test, without those in which the host let the guest wait
     #[arg(long)]
     limit: u64,
     /// Which of the parts
@@ -107,6 +108,8 @@ fn run_one(binary: &Path, name: &str, limit: Duration) -> Result<Event> {
         .spawn()
         .with_context(|| format!("start {}", binary.display()))?;
     let group = Pid::from_child(&child);
+    let before = waited();
+    let mut end = start + limit;
     let outcome = loop {
         if let Some(status) = child.try_wait()? {
             break if status.success() {
@@ -115,8 +118,12 @@ fn run_one(binary: &Path, name: &str, limit: Duration) -> Result<Event> {
                 Outcome::Failed
             };
         }
-        if start.elapsed() > limit {
-            break Outcome::TimeUp;
+        if Instant::now() > end {
+            // The time in which the host let this guest wait was not the test's.
+            end = start + limit + waited().saturating_sub(before);
+            if Instant::now() > end {
+                break Outcome::TimeUp;
+            }
         }
         std::thread::sleep(Duration::from_millis(2));
     };

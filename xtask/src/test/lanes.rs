@@ -6,19 +6,23 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result};
 
 use super::build::Built;
+use super::close;
 use super::guest::{Event, Outcome, SKIPS};
 use super::tally::{Tally, count_skips};
 use crate::initramfs::Content;
 use crate::kernels::Version;
 use crate::qemu::End;
+use crate::screen::{self, Board};
 use crate::sh;
 use crate::vm::Run;
 use crate::wire::Frame;
 
-/// For one test; emulation is slow and the machine may be busy.
-const TEST_LIMIT: u64 = 300;
-/// For all tests of one guest.
+/// For one test, without the time in which the machine let the guest wait.
+pub(super) const TEST_LIMIT: Duration = Duration::from_mins(5);
+/// For all tests of one guest, likewise.
 const GUEST_LIMIT: Duration = Duration::from_mins(40);
+/// A guest that says nothing for longer than one test may take does not get to its end, likewise.
+pub(super) const SILENCE: Duration = Duration::from_mins(7);
 /// Guests that share the tests of a kernel.
 const PARTS: usize = 2;
 
@@ -38,10 +42,11 @@ fn cpus(kernel: Version) -> u32 {
 
 /// Runs the tests under each kernel, and counts. One guest works while `beside` does something that
 /// leaves a processor idle, two from then on.
-pub(crate) fn run(
+pub(super) fn run(
     kernels: &[Version],
     built: &Built,
     filter: &[String],
+    board: &Board,
     beside: impl FnOnce(),
 ) -> Vec<Tally> {
     // In parts, so that no core waits long for the last guest.
@@ -50,6 +55,7 @@ pub(crate) fn run(
         .flat_map(|kernel| (0..PARTS).map(move |part| (*kernel, part)))
         .collect();
     let next = Mutex::new(jobs.into_iter());
+    let parts = Mutex::new(Vec::new());
     let done = Mutex::new(Vec::new());
     let guests = || {
         loop {
@@ -58,9 +64,19 @@ pub(crate) fn run(
             let Some((kernel, part)) = job else {
                 return;
             };
-            let tally = run_part(kernel, part, built, filter);
+            let tally = board.work(kernel.name(), || run_part(kernel, part, built, filter));
+            let Ok(mut parts) = parts.lock() else {
+                return;
+            };
+            parts.push(tally);
+            let own = parts.iter().filter(|part| part.lane == kernel.name());
+            if own.clone().count() < PARTS {
+                continue;
+            }
+            let mut whole = merge(kernel.name(), own);
+            close(board, &mut whole);
             if let Ok(mut done) = done.lock() {
-                done.push((kernel, tally));
+                done.push(whole);
             }
         }
     };
@@ -69,12 +85,7 @@ pub(crate) fn run(
         beside();
         guests();
     });
-    let done = done.into_inner().unwrap_or_default();
-    let of = |kernel: &Version| {
-        let own = done.iter().filter(|(of, _)| of == kernel);
-        merge(kernel.name(), own.map(|(_, tally)| tally))
-    };
-    kernels.iter().map(of).collect()
+    done.into_inner().unwrap_or_default()
 }
 
 pub(super) fn merge<'a>(lane: &str, parts: impl Iterator<Item = &'a Tally>) -> Tally {
@@ -85,66 +96,63 @@ pub(super) fn merge<'a>(lane: &str, parts: impl Iterator<Item = &'a Tally>) -> T
         for (feature, count) in &part.skipped {
             *whole.skipped.entry(feature.clone()).or_default() += count;
         }
+        whole.worked += part.worked;
     }
     whole
 }
 
 fn run_part(kernel: Version, part: usize, built: &Built, filter: &[String]) -> Tally {
+    let what = format!("part {} of {PARTS} on {}", part + 1, kernel.name());
+    let begun = Instant::now();
+    let mut tally = sh::step(&what, || boot(kernel, part, built, filter))
+        .unwrap_or_else(|error| Tally::failure(kernel.name(), &format!("{error:#}")));
+    tally.worked = begun.elapsed();
+    tally
+}
+
+fn boot(kernel: Version, part: usize, built: &Built, filter: &[String]) -> Result<Tally> {
     let lane = kernel.name();
-    let what = format!("kernel tests on {lane}, part {} of {PARTS}", part + 1);
-    let mut watch = Watch::new(lane);
-    let work = || {
-        let tests = built.tests.to_string_lossy().into_owned();
-        let limit = TEST_LIMIT.to_string();
-        let (part, parts) = (part.to_string(), PARTS.to_string());
-        let mut run = Run::new(
-            kernel,
-            &[
-                "/init",
-                "guest-tests",
-                "--limit",
-                &limit,
-                "--part",
-                &part,
-                "--parts",
-                &parts,
-            ],
-        );
-        run.argv.push(tests);
-        run.argv.extend(filter.iter().cloned());
-        let registry = sh::which("docker-registry").context("docker-registry is not installed")?;
-        run.content = Content {
-            programs: vec![
-                built.tests.clone(),
-                built.bpfman.clone(),
-                built.daemon.clone(),
-                registry,
-            ],
-            ..Content::default()
-        };
-        run.env = [
-            ("BPFMAN_BIN", built.bpfman.to_string_lossy().into_owned()),
-            (
-                "BPFMAN_RPC_BIN",
-                built.daemon.to_string_lossy().into_owned(),
-            ),
-            ("BPFMAN_LANE", lane.to_owned()),
-            ("BPFMAN_SKIPS", SKIPS.to_owned()),
-            ("RUST_BACKTRACE", "1".to_owned()),
-        ]
-        .map(|(key, value)| (key.to_owned(), value))
-        .into();
-        run.env.extend(ASKED.iter().filter_map(|name| {
-            let value = std::env::var(name).ok()?;
-            Some(((*name).to_owned(), value))
-        }));
-        run.fetch = vec![SKIPS.to_owned()];
-        run.limit = GUEST_LIMIT;
-        run.cpus = cpus(kernel);
-        let end = run.boot(|frame| watch.frame(frame))?;
-        Ok(watch.finish(&end))
+    let (limit, part) = (TEST_LIMIT.as_secs().to_string(), part.to_string());
+    let parts = PARTS.to_string();
+    let mut run = Run::new(kernel, &["/init", "guest-tests", "--limit", &limit]);
+    let tests = built.tests.to_string_lossy();
+    let words = ["--part", &part, "--parts", &parts, &tests];
+    run.argv.extend(words.map(ToOwned::to_owned));
+    run.argv.extend(filter.iter().cloned());
+    let registry = sh::which("docker-registry").context("docker-registry is not installed")?;
+    run.content = Content {
+        programs: vec![
+            built.tests.clone(),
+            built.bpfman.clone(),
+            built.daemon.clone(),
+            registry,
+        ],
+        ..Content::default()
     };
-    sh::step(&what, work).unwrap_or_else(|error| Tally::failure(lane, &format!("{error:#}")))
+    let (bpfman, daemon) = (
+        built.bpfman.to_string_lossy(),
+        built.daemon.to_string_lossy(),
+    );
+    run.env = [
+        ("BPFMAN_BIN", &*bpfman),
+        ("BPFMAN_RPC_BIN", &daemon),
+        ("BPFMAN_LANE", lane),
+        ("BPFMAN_SKIPS", SKIPS),
+        ("RUST_BACKTRACE", "1"),
+    ]
+    .map(|(key, value)| (key.to_owned(), value.to_owned()))
+    .into();
+    run.env.extend(ASKED.iter().filter_map(|name| {
+        let value = std::env::var(name).ok()?;
+        Some(((*name).to_owned(), value))
+    }));
+    run.fetch = vec![SKIPS.to_owned()];
+    run.limit = GUEST_LIMIT;
+    run.silence = SILENCE;
+    run.cpus = cpus(kernel);
+    let mut watch = Watch::new(lane);
+    let end = run.boot(|frame| watch.frame(frame))?;
+    Ok(watch.finish(&end))
 }
 
 /// Follows a guest through its tests.
@@ -179,7 +187,7 @@ impl Watch {
                     self.event(serde_json::from_slice(&line)?);
                 }
             }
-            Frame::Stderr(bytes) => eprint!("{}", String::from_utf8_lossy(&bytes)),
+            Frame::Stderr(bytes) => screen::say(String::from_utf8_lossy(&bytes).trim_end()),
             Frame::File { content, .. } => {
                 self.tally.skipped = count_skips(&String::from_utf8_lossy(&content));
             }
@@ -206,19 +214,24 @@ impl Watch {
                     Outcome::Failed => "FAIL",
                     Outcome::TimeUp => "TIME",
                 };
-                eprintln!("{word} [{seconds:7.3} s] {:>4} {name}", self.lane);
+                let at = format!("({}/{})", self.ended, self.planned);
+                tell(&format!(
+                    "{word} [{seconds:7.3} s] {at} {} {name}",
+                    self.lane
+                ));
                 if outcome == Outcome::Passed {
                     self.tally.passed += 1;
-                    if !output.is_empty() {
-                        eprintln!("{output}");
+                    for figure in output.lines() {
+                        screen::say(figure);
                     }
                 } else {
                     let how = if outcome == Outcome::TimeUp {
-                        " (time was up)"
+                        "the time was up\n"
                     } else {
                         ""
                     };
-                    self.tally.failed.push(format!("{name}{how}\n{output}"));
+                    tell(&output);
+                    self.tally.fail_test(&name, &format!("{how}{output}"));
                 }
             }
         }
@@ -233,19 +246,26 @@ impl Watch {
         let reason = match end {
             End::Exit(0) if self.planned == self.ended => return tally,
             End::Exit(status) => format!("the runner in the guest ended with {status}"),
-            End::TimeUp(console) => format!("the guest's time was up; {console}"),
             End::NeverReady(status) => format!("the guest was never ready: QEMU: {status}"),
-            End::Broken(reason) => reason.clone(),
+            End::TimeUp(reason) | End::Hung(reason) | End::Broken(reason) => reason.clone(),
         };
         let left = self.planned.saturating_sub(self.ended);
         let during = self.running.as_ref().map_or_else(
             || "outside of a test".to_owned(),
             |(name, since)| format!("{name}, after {:.1} s", since.elapsed().as_secs_f64()),
         );
+        let said = format!("{reason}\n{left} tests did not end");
+        let again = format!("cargo xtask test --lane {}", self.lane);
+        tally.fail(&during, &said, &again);
         tally
-            .failed
-            .push(format!("{during}: {reason}\n{left} tests did not end"));
-        tally
+    }
+}
+
+/// A line for the log, where there is one.
+fn tell(line: &str) {
+    match screen::log() {
+        Some(log) => log.write(line),
+        None => screen::say(line),
     }
 }
 
@@ -287,12 +307,11 @@ mod tests {
         feed(&mut watch, TWO);
         let tally = watch.finish(&End::Broken("kernel panic".into()));
         assert_eq!(tally.passed, 1);
-        assert!(
-            tally.failed[0].starts_with("b, after"),
-            "{:?}",
-            tally.failed
-        );
-        assert!(tally.failed[0].contains("kernel panic\n1 tests did not end"));
+        let [failure] = &tally.failed[..] else {
+            panic!("not one failure: {tally:?}");
+        };
+        assert!(failure.name.starts_with("b, after"), "{failure:?}");
+        assert_eq!(failure.said, "kernel panic\n1 tests did not end");
     }
 
     #[test]

@@ -6,18 +6,21 @@ pub(crate) mod guest;
 mod lanes;
 mod native;
 mod package;
+mod plan;
 mod reboot;
 mod tally;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Instant;
 
 use anyhow::Result;
-use clap::ValueEnum;
 
-use crate::kernels::Version;
+use crate::screen::{Board, clock};
 use crate::setup::{self, Need};
 use crate::sh;
 use build::Built;
+use plan::{BUILD, Lane, Plan, Times};
 use tally::{Table, Tally};
 
 /// Options of `cargo xtask test`.
@@ -26,7 +29,7 @@ use tally::{Table, Tally};
 Without options: checks, unit, host, image, rpc, package, 6.1, 6.12, 5.10 and reboot. With a FILTER
 the checks are left out.
 
-checks  formatting, clippy, cargo-deny where it is installed, the committed eBPF objects
+checks  formatting, clippy, cargo-deny, the committed eBPF objects
 unit    every test of the workspace that needs no kernel
 host    the kernel tests on this machine's kernel, as root
 image   the tests of images on this machine's kernel, as root, with Debian's registry, skopeo,
@@ -43,136 +46,108 @@ pub(crate) struct Args {
     lane: Vec<Lane>,
 }
 
-/// A place where tests run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Lane {
-    Checks,
-    Unit,
-    Host,
-    Image,
-    Rpc,
-    Package,
-    #[value(name = "6.1")]
-    V6_1,
-    #[value(name = "6.12")]
-    V6_12,
-    #[value(name = "5.10")]
-    V5_10,
-    Reboot,
-}
-
-impl Lane {
-    fn kernel(self) -> Option<Version> {
-        match self {
-            Self::Checks
-            | Self::Unit
-            | Self::Host
-            | Self::Image
-            | Self::Rpc
-            | Self::Package
-            | Self::Reboot => None,
-            Self::V6_1 => Some(Version::V6_1),
-            Self::V6_12 => Some(Version::V6_12),
-            Self::V5_10 => Some(Version::V5_10),
-        }
-    }
-}
-
 /// Runs `cargo xtask test`.
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
+    let start = Instant::now();
     let lanes = chosen(args);
-    let kernels: Vec<_> = lanes.iter().filter_map(|lane| lane.kernel()).collect();
+    let mut times = Times::read();
+    eprint!(
+        "{}",
+        Plan {
+            lanes: &lanes,
+            filter: &args.filter,
+            times: &times,
+            logs: logs(),
+        }
+    );
     let mut needs = vec![Need::Build, Need::Nextest];
-    if lanes.contains(&Lane::Host) {
-        needs.push(Need::Host);
-    }
-    if lanes.contains(&Lane::Image) {
-        needs.extend([Need::Host, Need::Registry, Need::Images]);
-    }
-    if lanes.contains(&Lane::Rpc) {
-        needs.extend([Need::Host, Need::Registry, Need::Images, Need::Rpc]);
-    }
-    if lanes.contains(&Lane::Reboot) {
-        needs.extend([
-            Need::Vm,
-            Need::Host,
-            Need::Registry,
-            Need::Package,
-            Need::Root,
-        ]);
-    }
-    if lanes.contains(&Lane::Package) {
-        needs.extend([Need::Package, Need::Root]);
-    }
-    if !kernels.is_empty() {
-        needs.extend([Need::Vm, Need::Registry]);
-    }
+    needs.extend(lanes.iter().flat_map(|lane| lane.needs()));
     setup::ensure(&needs)?;
 
     let mut table = Table::default();
     if lanes.contains(&Lane::Checks) {
-        table.add(checks::run());
+        let board = Board::new(&[Lane::Checks.name()], &logs())?;
+        table.add(one(&board, Lane::Checks, checks::run));
     }
-    if lanes.iter().all(|lane| *lane == Lane::Checks) {
-        return Ok(close(&table));
-    }
-    match sh::step("build programs and tests", build::all) {
-        Ok(built) => {
-            let native = || native_lanes(&lanes, &built, &args.filter, &mut table);
-            let guests = lanes::run(&kernels, &built, &args.filter, native);
-            table.extend(guests);
-        }
-        Err(error) => table.add(Tally::failure("build", &format!("{error:#}"))),
-    }
-    Ok(close(&table))
-}
-
-/// Those that wait more than they compute, one after another.
-fn native_lanes(lanes: &[Lane], built: &Built, filter: &[String], table: &mut Table) {
-    for (lane, native) in [
-        (Lane::Unit, native::Lane::Unit),
-        (Lane::Host, native::Lane::Host),
-        (Lane::Image, native::Lane::Image),
-        (Lane::Rpc, native::Lane::Rpc),
-    ] {
-        if lanes.contains(&lane) {
-            table.add(native::run(native, built, filter));
+    let others: Vec<_> = lanes
+        .iter()
+        .copied()
+        .filter(|lane| *lane != Lane::Checks)
+        .collect();
+    if !others.is_empty() {
+        let begun = Instant::now();
+        match sh::step("build programs and tests", build::all) {
+            Ok(built) => {
+                times.note(BUILD, begun.elapsed());
+                run_lanes(&others, &built, &args.filter, &mut table)?;
+            }
+            Err(error) => table.add(Tally::failure(BUILD, &format!("{error:#}"))),
         }
     }
-    if lanes.contains(&Lane::Package) {
-        table.add(package::run(built, filter));
+    if args.filter.is_empty() {
+        table.note(&mut times);
+        times.write()?;
     }
-    if lanes.contains(&Lane::Reboot) {
-        table.add(reboot::run(built, filter));
-    }
-}
-
-fn close(table: &Table) -> ExitCode {
     print!("{table}");
-    if table.is_green() {
+    eprintln!(
+        "after {}; what the lanes said: {}/LANE.log",
+        clock(start.elapsed()).trim(),
+        logs().display()
+    );
+    Ok(if table.is_green() {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE
+    })
+}
+
+/// Where the lanes' logs are.
+fn logs() -> PathBuf {
+    sh::target_dir().join("xtask-test")
+}
+
+/// A lane of its own on the board.
+fn one(board: &Board, lane: Lane, work: impl FnOnce() -> Tally) -> Tally {
+    let mut tally = board.work(lane.name(), work);
+    close(board, &mut tally);
+    tally
+}
+
+/// Shows that a lane has ended, and what failed in it.
+fn close(board: &Board, tally: &mut Tally) {
+    tally.took = board.end(&tally.lane, &tally.summary());
+    for failure in &tally.failed {
+        board.tell(&format!("FAILED in {}: {}", tally.lane, failure.name));
     }
 }
 
+/// Those on this machine wait more than they compute and run one after another; guests run beside
+/// them.
+fn run_lanes(lanes: &[Lane], built: &Built, filter: &[String], table: &mut Table) -> Result<()> {
+    let names: Vec<_> = lanes.iter().map(|lane| lane.name()).collect();
+    let board = Board::new(&names, &logs())?;
+    let kernels: Vec<_> = lanes.iter().filter_map(|lane| lane.kernel()).collect();
+    let native = || {
+        for lane in lanes.iter().filter(|lane| lane.kernel().is_none()) {
+            table.add(one(&board, *lane, || match lane {
+                Lane::Package => package::run(built, filter),
+                Lane::Reboot => reboot::run(built, filter),
+                lane => native::run(*lane, built, filter),
+            }));
+        }
+    };
+    let guests = lanes::run(&kernels, built, filter, &board, native);
+    table.extend(guests);
+    Ok(())
+}
+
 fn chosen(args: &Args) -> Vec<Lane> {
-    if !args.lane.is_empty() {
-        return args.lane.clone();
-    }
-    let mut lanes = vec![
-        Lane::Unit,
-        Lane::Host,
-        Lane::Image,
-        Lane::Rpc,
-        Lane::Package,
-        Lane::V6_1,
-        Lane::V6_12,
-        Lane::V5_10,
-        Lane::Reboot,
-    ];
-    if args.filter.is_empty() {
-        lanes.insert(0, Lane::Checks);
-    }
-    lanes
+    let is_chosen = |lane: &Lane| {
+        if args.lane.is_empty() {
+            args.filter.is_empty() || *lane != Lane::Checks
+        } else {
+            args.lane.contains(lane)
+        }
+    };
+    Lane::ALL.into_iter().filter(is_chosen).collect()
 }

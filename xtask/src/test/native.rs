@@ -6,35 +6,18 @@ use anyhow::{Context, Result};
 
 use super::build::{Built, WHOLE};
 use super::guest::figures;
+use super::plan::Lane;
 use super::tally::{Tally, count_skips};
-use crate::{setup, sh};
-
-/// A lane without a guest.
-#[derive(Debug, Clone, Copy)]
-pub(crate) enum Lane {
-    /// Everything but the tests that need root.
-    Unit,
-    /// The kernel tests.
-    Host,
-    /// The tests of images.
-    Image,
-    /// The tests of the daemon.
-    Rpc,
-}
+use crate::{screen, setup, sh};
 
 /// Runs the lane and counts.
-pub(crate) fn run(lane: Lane, built: &Built, filter: &[String]) -> Tally {
-    let (name, what) = match lane {
-        Lane::Unit => ("unit", "unit tests"),
-        Lane::Host => ("host", "kernel tests on this machine's kernel"),
-        Lane::Image => ("image", "tests of images on this machine"),
-        Lane::Rpc => ("rpc", "tests of the daemon on this machine"),
-    };
-    sh::step(what, || count(lane, name, built, filter))
-        .unwrap_or_else(|error| Tally::failure(name, &format!("{error:#}")))
+pub(super) fn run(lane: Lane, built: &Built, filter: &[String]) -> Tally {
+    count(lane, built, filter)
+        .unwrap_or_else(|error| Tally::failure(lane.name(), &format!("{error:#}")))
 }
 
-fn count(lane: Lane, name: &str, built: &Built, filter: &[String]) -> Result<Tally> {
+fn count(lane: Lane, built: &Built, filter: &[String]) -> Result<Tally> {
+    let name = lane.name();
     let temp = tempfile::tempdir()?;
     let skips = temp.path().join("skips");
     // nextest keeps its reports here, whatever cargo's target directory is.
@@ -43,20 +26,12 @@ fn count(lane: Lane, name: &str, built: &Built, filter: &[String]) -> Result<Tal
     let _ = std::fs::remove_file(&report);
     let mut command = sh::cargo("nextest");
     command
-        .args(["run", "--cargo-quiet"])
+        .args(["run", "--status-level", "pass"])
         .args(WHOLE)
         .args(filter);
-    let set = match lane {
-        Lane::Unit => {
-            "not (binary_id(bpfman-testkit::kernel) | binary_id(bpfman-testkit::image) \
-             | binary_id(bpfman-testkit::rpc) | binary_id(bpfman-testkit::reboot))"
-        }
-        Lane::Host => "binary_id(bpfman-testkit::kernel)",
-        Lane::Image => "binary_id(bpfman-testkit::image)",
-        Lane::Rpc => "binary_id(bpfman-testkit::rpc)",
-    };
-    command.args(["-E", set]);
-    if !matches!(lane, Lane::Unit) {
+    let tests = lane.filter().context("not a lane of nextest")?;
+    command.args(["-E", tests]);
+    if lane != Lane::Unit {
         sh::need_root(&format!("the {name} lane"))?;
         command
             .env("BPFMAN_BIN", &built.bpfman)
@@ -68,45 +43,57 @@ fn count(lane: Lane, name: &str, built: &Built, filter: &[String]) -> Result<Tal
     if !filter.is_empty() {
         command.args(["--no-tests", "pass"]);
     }
-    let status = command.status().context("start nextest")?;
-    let mut tally = read_report(name, &report).with_context(|| format!("nextest: {status}"))?;
+    // nextest ends in failure when a test did; the report says which.
+    let ended = sh::run(&mut command);
+    let mut tally = match read_report(name, &report) {
+        Ok(tally) => tally,
+        // It came to no test: what it said itself is the reason.
+        Err(error) => return Err(ended.err().unwrap_or(error)),
+    };
     tally.skipped = count_skips(&std::fs::read_to_string(&skips).unwrap_or_default());
     tally.passed = tally.passed.saturating_sub(tally.skipped.values().sum());
-    if !status.success() && tally.failed.is_empty() {
-        tally.failed.push(format!("nextest ended with {status}"));
+    match ended {
+        Err(error) if tally.failed.is_empty() => Err(error),
+        _ => Ok(tally),
     }
-    Ok(tally)
 }
 
 fn read_report(lane: &str, path: &Path) -> Result<Tally> {
     let report =
         std::fs::read_to_string(path).with_context(|| format!("read {}", path.display()))?;
-    for figure in figures(&report) {
-        eprintln!("{lane}: {figure}");
-    }
     parse_report(lane, &report).context("understand nextest's report")
 }
 
 /// Reads the JUnit report: one `testcase` element a test, with a `failure` or `error` inside when
-/// it did not pass.
-fn parse_report(lane: &str, report: &str) -> Option<Tally> {
+/// it did not pass, and what it printed.
+fn parse_report(lane: &str, report: &str) -> Result<Tally> {
+    let report = roxmltree::Document::parse(report)?;
     let mut tally = Tally::new(lane);
-    for case in report.split("<testcase ").skip(1) {
-        let case = case.split("</testcase>").next()?;
-        if case.contains("<failure") || case.contains("<error") {
-            let name = attribute(case, "name")?;
-            let class = attribute(case, "classname")?;
-            tally.failed.push(format!("{class} {name}"));
+    let cases = report
+        .descendants()
+        .filter(|node| node.has_tag_name("testcase"));
+    for case in cases {
+        let printed = |tag: &str| -> String {
+            let parts = case.children().filter(|node| node.has_tag_name(tag));
+            parts.filter_map(|node| node.text()).collect()
+        };
+        let failure = case
+            .children()
+            .find(|node| node.has_tag_name("failure") || node.has_tag_name("error"));
+        if let Some(failure) = failure {
+            let name = case.attribute("name").context("a test without a name")?;
+            let how = failure.attribute("type").unwrap_or("failed");
+            let said = [printed("system-out"), printed("system-err")].concat();
+            tally.fail_test(name, &format!("{how}\n{said}"));
         } else {
             tally.passed += 1;
+            let printed = printed("system-out") + &printed("system-err");
+            for figure in figures(&printed) {
+                screen::say(figure);
+            }
         }
     }
-    report.contains("<testsuites").then_some(tally)
-}
-
-fn attribute<'a>(element: &'a str, name: &str) -> Option<&'a str> {
-    let (_, rest) = element.split_once(&format!("{name}=\""))?;
-    rest.split('"').next()
+    Ok(tally)
 }
 
 #[cfg(test)]
@@ -120,6 +107,9 @@ mod tests {
     </testcase>
     <testcase name="chain::ten" classname="model" time="0.1">
       <failure type="test failure">thread panicked</failure>
+      <system-out>running 1 test
+</system-out>
+      <system-err>thread panicked: 1 &lt; 2</system-err>
     </testcase>
     <testcase name="chain::tie" classname="model" time="0.1"></testcase>
   </testsuite>
@@ -129,7 +119,15 @@ mod tests {
     fn the_report_of_nextest_is_counted() {
         let tally = parse_report("unit", REPORT).unwrap();
         assert_eq!(tally.passed, 2);
-        assert_eq!(tally.failed, ["model chain::ten"]);
-        assert_eq!(parse_report("unit", "no report"), None);
+        let [failure] = &tally.failed[..] else {
+            panic!("not one failure: {tally:?}");
+        };
+        assert_eq!(failure.name, "chain::ten");
+        assert_eq!(
+            failure.said,
+            "test failure\nrunning 1 test\nthread panicked: 1 < 2"
+        );
+        assert_eq!(failure.again, "cargo xtask test --lane unit chain::ten");
+        assert!(parse_report("unit", "no report").is_err());
     }
 }

@@ -12,7 +12,7 @@ use super::build::Built;
 use super::tally::Tally;
 use crate::package::root::Root;
 use crate::package::{self, Binaries, UNITS};
-use crate::sh;
+use crate::{screen, sh};
 
 /// What `systemd-analyze security` may find, in tenths.
 const EXPOSURE: u32 = 40;
@@ -75,7 +75,8 @@ pub(super) fn run(built: &Built, filter: &[String]) -> Tally {
     for (name, check) in CHECKS {
         match sh::step(name, || check(&place)) {
             Ok(()) => tally.passed += 1,
-            Err(error) => tally.failed.push(format!("{name}: {error:#}")),
+            // They follow each other: a filter chooses one, and with it all.
+            Err(error) => tally.fail_test(name, &format!("{error:#}")),
         }
     }
     tally
@@ -272,7 +273,7 @@ fn units_are_hardened(place: &Place) -> Result<()> {
         let args = ["security", "--offline=true", &threshold, &path];
         let said = place.run("systemd-analyze", &args)?;
         let verdict = said.lines().find(|line| line.contains("exposure"));
-        eprintln!("{}", verdict.unwrap_or_default().trim());
+        screen::say(verdict.unwrap_or_default().trim());
     }
     Ok(())
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 
 use super::build::Built;
-use super::lanes::{Watch, merge};
+use super::lanes::{SILENCE, TEST_LIMIT, Watch, merge};
 use super::tally::Tally;
 use crate::disk::{AGENT, Tree};
 use crate::kernels::Version;
@@ -17,9 +17,7 @@ use crate::vm::Run;
 
 /// The name of the lane.
 const LANE: &str = "reboot";
-/// For one test.
-const TEST_LIMIT: &str = "300";
-/// For one start, its tests, and its end.
+/// For one start, its tests, and its end, without the time in which the machine let it wait.
 const LIMIT: Duration = Duration::from_mins(12);
 /// Where the tests lie on the disk.
 const TESTS: &str = "/usr/local/bin/reboot-tests";
@@ -96,13 +94,14 @@ fn make_disk(temp: &Path, disk: &Path, built: &Built) -> Result<()> {
 fn boot(disk: &Path, module: &str, filter: &[String]) -> Result<Tally> {
     let mut watch = Watch::new(LANE);
     let of_module = format!("{module}::");
+    let limit = TEST_LIMIT.as_secs().to_string();
     let mut run = Run::new(
         Version::V6_1,
         &[
             AGENT,
             "guest-tests",
             "--limit",
-            TEST_LIMIT,
+            &limit,
             "--module",
             &of_module,
             TESTS,
@@ -111,6 +110,7 @@ fn boot(disk: &Path, module: &str, filter: &[String]) -> Result<Tally> {
     run.argv.extend(filter.iter().cloned());
     run.env.insert("RUST_BACKTRACE".into(), "1".into());
     run.limit = LIMIT;
+    run.silence = SILENCE;
     run.disk = Some(disk.to_owned());
     let end = run.boot(|frame| watch.frame(frame))?;
     Ok(watch.finish(&end))

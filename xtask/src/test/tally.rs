@@ -2,19 +2,41 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::time::Duration;
 
-/// So many failures are shown with all their output. When more fail, it is for the same reason.
-const WHOLE_FAILURES: usize = 20;
+use super::plan::Times;
+use crate::screen::clock;
+use crate::sh;
+
+/// So many failures are shown with the end of what they said. When more fail, it is for the same
+/// reason.
+const SHOWN: usize = 20;
+/// So many lines of each: the whole is in the lane's log.
+const LAST_LINES: usize = 25;
+
+/// Something that failed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Failure {
+    /// Name of the test or check.
+    pub(crate) name: String,
+    /// What it said, as far as it is known.
+    pub(crate) said: String,
+    /// The command that runs it again.
+    pub(crate) again: String,
+}
 
 /// The counts of one lane.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub(crate) struct Tally {
     pub(crate) lane: String,
     pub(crate) passed: usize,
-    /// What failed, each with what there is to say about it beyond its own output.
-    pub(crate) failed: Vec<String>,
+    pub(crate) failed: Vec<Failure>,
     /// How many tests were skipped for each missing feature.
     pub(crate) skipped: BTreeMap<String, usize>,
+    /// From its beginning to its end.
+    pub(crate) took: Duration,
+    /// The time of all its parts, also of those that ran at the same time.
+    pub(crate) worked: Duration,
 }
 
 impl Tally {
@@ -28,12 +50,39 @@ impl Tally {
     /// A lane that could not run at all.
     pub(crate) fn failure(lane: &str, reason: &str) -> Self {
         let mut tally = Self::new(lane);
-        tally.failed.push(reason.to_owned());
+        let again = format!("cargo xtask test --lane {lane}");
+        tally.fail("the lane itself", reason, &again);
         tally
+    }
+
+    /// Adds a failure that another command than the lane's shows again.
+    pub(crate) fn fail(&mut self, name: &str, said: &str, again: &str) {
+        self.failed.push(Failure {
+            name: name.to_owned(),
+            said: said.to_owned(),
+            again: again.to_owned(),
+        });
+    }
+
+    /// Adds a test that failed.
+    pub(crate) fn fail_test(&mut self, name: &str, said: &str) {
+        let again = format!("cargo xtask test --lane {} {name}", self.lane);
+        self.fail(name, said, &again);
     }
 
     fn skips(&self) -> usize {
         self.skipped.values().sum()
+    }
+
+    /// The counts in words.
+    pub(crate) fn summary(&self) -> String {
+        let mut words = vec![format!("{} passed", self.passed)];
+        for (count, what) in [(self.failed.len(), "FAILED"), (self.skips(), "skipped")] {
+            if count > 0 {
+                words.push(format!("{count} {what}"));
+            }
+        }
+        words.join(", ")
     }
 }
 
@@ -65,6 +114,13 @@ impl Table {
         self.lanes.extend(tallies);
     }
 
+    /// Remembers how long the lanes took.
+    pub(super) fn note(&self, times: &mut Times) {
+        for lane in self.lanes.iter().filter(|lane| !lane.took.is_zero()) {
+            times.note(&lane.lane, lane.took.max(lane.worked));
+        }
+    }
+
     pub(crate) fn is_green(&self) -> bool {
         self.lanes.iter().all(|lane| lane.failed.is_empty())
     }
@@ -72,20 +128,7 @@ impl Table {
 
 impl fmt::Display for Table {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let failures = self.lanes.iter().flat_map(|lane| {
-            let of = move |failure| (lane.lane.as_str(), failure);
-            lane.failed.iter().map(of)
-        });
-        for (index, (lane, failure)) in failures.enumerate() {
-            let failure: &String = failure;
-            let shown = if index < WHOLE_FAILURES {
-                failure.trim_end()
-            } else {
-                failure.lines().next().unwrap_or_default()
-            };
-            writeln!(f, "FAILED in {lane}: {shown}")?;
-        }
-        writeln!(f, "\nlane     passed  failed  skipped  skipped for")?;
+        writeln!(f, "\nlane     passed  failed  skipped   time  skipped for")?;
         let (mut passed, mut failed, mut skipped) = (0, 0, 0);
         for lane in &self.lanes {
             let features: Vec<_> = lane
@@ -94,11 +137,12 @@ impl fmt::Display for Table {
                 .map(|(feature, count)| format!("{feature} {count}"))
                 .collect();
             let line = format!(
-                "{:<7}  {:>6}  {:>6}  {:>7}  {}",
+                "{:<7}  {:>6}  {:>6}  {:>7}  {}  {}",
                 lane.lane,
                 lane.passed,
                 lane.failed.len(),
                 lane.skips(),
+                clock(lane.took),
                 features.join(", ")
             );
             writeln!(f, "{}", line.trim_end())?;
@@ -106,7 +150,28 @@ impl fmt::Display for Table {
             failed += lane.failed.len();
             skipped += lane.skips();
         }
+        self.failures(f)?;
         writeln!(f, "\n{passed} passed, {failed} failed, {skipped} skipped")
+    }
+}
+
+impl Table {
+    fn failures(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let failures = self.lanes.iter().flat_map(|lane| {
+            let of = move |failure| (lane.lane.as_str(), failure);
+            lane.failed.iter().map(of)
+        });
+        for (index, (lane, failure)) in failures.enumerate() {
+            let failure: &Failure = failure;
+            writeln!(f, "\nFAILED in {lane}: {}", failure.name)?;
+            if index < SHOWN {
+                for line in sh::last_lines(&failure.said, LAST_LINES).lines() {
+                    writeln!(f, "  | {line}")?;
+                }
+            }
+            writeln!(f, "  again: {}", failure.again)?;
+        }
+        Ok(())
     }
 }
 
@@ -122,25 +187,51 @@ mod tests {
     }
 
     #[test]
-    fn the_table_names_failures_and_closes_with_the_sums() {
+    fn the_table_is_followed_by_each_failures_last_lines_and_the_sums() {
         let mut table = Table::default();
         let mut host = Tally::new("host");
         host.passed = 40;
         host.skipped = count_skips("a\tExt\nb\tKprobe\nc\tExt\n");
+        host.took = Duration::from_secs(65);
         table.add(host);
         assert!(table.is_green());
         let mut old = Tally::new("6.1");
         old.passed = 42;
-        old.failed.push("chain::order: timed out\n".into());
-        table.extend(vec![old]);
+        let said: Vec<_> = (0..40).map(|line| format!("line {line}\n")).collect();
+        old.fail_test("chain::order", &said.concat());
+        table.extend(vec![old, Tally::failure("5.10", "no kernel\n")]);
         assert!(!table.is_green());
+        let last: Vec<_> = (15..40).map(|line| format!("  | line {line}\n")).collect();
+        let last = last.concat();
         assert_eq!(
             table.to_string(),
-            "FAILED in 6.1: chain::order: timed out\n\
-             \nlane     passed  failed  skipped  skipped for\n\
-             host         40       0        3  Ext 2, Kprobe 1\n\
-             6.1          42       1        0\n\
-             \n82 passed, 1 failed, 3 skipped\n"
+            format!(
+                "
+lane     passed  failed  skipped   time  skipped for
+host         40       0        3   1:05  Ext 2, Kprobe 1
+6.1          42       1        0   0:00
+5.10          0       1        0   0:00
+
+FAILED in 6.1: chain::order
+{last}  again: cargo xtask test --lane 6.1 chain::order
+
+FAILED in 5.10: the lane itself
+  | no kernel
+  again: cargo xtask test --lane 5.10
+
+82 passed, 2 failed, 3 skipped
+"
+            )
         );
+    }
+
+    #[test]
+    fn a_summary_names_what_is_not_zero() {
+        let mut tally = Tally::new("host");
+        tally.passed = 3;
+        assert_eq!(tally.summary(), "3 passed");
+        tally.fail_test("one", "");
+        tally.skipped.insert("Ext".into(), 2);
+        assert_eq!(tally.summary(), "3 passed, 1 FAILED, 2 skipped");
     }
 }
