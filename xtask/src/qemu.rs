@@ -4,7 +4,7 @@ use std::io::{BufReader, Write as _};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::Path;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -51,8 +51,8 @@ pub(crate) enum End {
     TimeUp(String),
     /// It gave no sign of life any more; likewise.
     Hung(String),
-    /// QEMU was killed by this signal before the guest was ready.
-    NeverReady(ExitStatus),
+    /// QEMU was killed by a signal before the guest was ready; with the signal and its own words.
+    NeverReady(String),
     /// The guest died or could not do its job; with the reason and the last lines of the console.
     Broken(String),
 }
@@ -74,9 +74,9 @@ pub(crate) fn boot(
 ) -> Result<End> {
     for _ in 1..BOOTS {
         match try_boot(machine, kernel, root, &mut on_frame)? {
-            End::NeverReady(status) if machine.accel == Accel::Tcg => {
+            End::NeverReady(reason) if machine.accel == Accel::Tcg => {
                 screen::say(&format!(
-                    "QEMU itself died before the guest was ready ({status}): once more"
+                    "QEMU itself died before the guest was ready ({reason}): once more"
                 ));
             }
             end => return Ok(end),
@@ -100,7 +100,11 @@ fn try_boot(
     let socket = temp.path().join("port");
     let listener = UnixListener::bind(&socket).context("listen for the guest")?;
     let console = temp.path().join("console");
-    let qemu = command(machine, kernel, &initrd, &socket, &console).spawn()?;
+    let errors = temp.path().join("errors");
+    let qemu = command(machine, kernel, &initrd, &socket, &console)
+        .stderr(std::fs::File::create(&errors)?)
+        .spawn()
+        .context("start QEMU")?;
     let mut guest = Guest::new(qemu);
 
     let (frames, port) = receive(listener);
@@ -131,11 +135,13 @@ fn try_boot(
             Err(RecvTimeoutError::Timeout) if guest.qemu.try_wait()?.is_none() => {}
             Err(_) => {
                 let status = guest.qemu.wait()?;
+                let said = std::fs::read_to_string(&errors).unwrap_or_default();
+                let qemu = format!("QEMU: {status}; {}", said.trim());
                 if !ready && status.signal().is_some() {
-                    return Ok(End::NeverReady(status));
+                    return Ok(End::NeverReady(qemu));
                 }
                 return broken(&format!(
-                    "the guest stopped without an exit status (QEMU: {status})"
+                    "the guest stopped without an exit status ({qemu})"
                 ));
             }
         }
@@ -256,12 +262,12 @@ fn command(
         ])
         .args([
             "-chardev",
-            &format!("file,id=console,path={}", console.display()),
+            &format!("file,id=console,path={}", option(console)),
         ])
         .args(["-serial", "chardev:console"])
         .args([
             "-chardev",
-            &format!("socket,id=port,path={}", socket.display()),
+            &format!("socket,id=port,path={}", option(socket)),
         ])
         .args(["-device", "virtio-serial-pci"])
         .args([
@@ -274,13 +280,18 @@ fn command(
         // What a guest wrote is here when QEMU has ended; it need not be on this machine's disk.
         let drive = format!(
             "if=none,id=disk,format=raw,cache=unsafe,file={}",
-            disk.display()
+            option(disk)
         );
         command
             .args(["-drive", &drive])
             .args(["-device", "virtio-blk-pci,drive=disk"]);
     }
     command
+}
+
+/// A path inside of an option, where a comma ends a value.
+fn option(path: &Path) -> String {
+    path.display().to_string().replace(',', ",,")
 }
 
 /// Where frames arrive, and the port that they come through once the guest is there.

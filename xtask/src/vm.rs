@@ -167,8 +167,8 @@ impl Run {
                 eprintln!("error: the {kernel} guest was given up: {reason}");
                 TIME_UP
             }
-            End::NeverReady(status) => {
-                eprintln!("error: the {kernel} guest was never ready: QEMU ended with {status}");
+            End::NeverReady(reason) => {
+                eprintln!("error: the {kernel} guest was never ready: {reason}");
                 BROKEN
             }
             End::Broken(reason) => {

@@ -50,11 +50,8 @@ pub(super) fn build(sysroot: &Sysroot, profile: Profile) -> Result<Binaries> {
         .args(["--package", "bpfman-rpc", "--bin", "bpfman-rpc"])
         // For the programs only: what runs while they are built is linked for this machine.
         .env(format!("CFLAGS_{variable}"), &root)
-        .env(
-            format!("CARGO_TARGET_{}_RUSTFLAGS", variable.to_uppercase()),
-            flags.join(" "),
-        )
-        .env_remove("RUSTFLAGS");
+        // It goes before every other source of flags, and parts them by a character that is in no path.
+        .env("CARGO_ENCODED_RUSTFLAGS", flags.join("\u{1f}"));
     let folder = match profile {
         Profile::Release => {
             command.arg("--release");

@@ -246,7 +246,7 @@ impl Watch {
         let reason = match end {
             End::Exit(0) if self.planned == self.ended => return tally,
             End::Exit(status) => format!("the runner in the guest ended with {status}"),
-            End::NeverReady(status) => format!("the guest was never ready: QEMU: {status}"),
+            End::NeverReady(reason) => format!("the guest was never ready: {reason}"),
             End::TimeUp(reason) | End::Hung(reason) | End::Broken(reason) => reason.clone(),
         };
         let left = self.planned.saturating_sub(self.ended);
