@@ -119,12 +119,15 @@ const PACKAGES: &[(Need, &str, Proof)] = &[
     (Need::Package, "xz-utils", Proof::Program("xz")),
     (Need::Root, "debootstrap", Proof::Program("debootstrap")),
     (Need::Root, "e2fsprogs", Proof::Program("mkfs.ext4")),
-    (Need::Bpf, "clang-19", Proof::Program("clang-19")),
-    (Need::Bpf, "llvm-19", Proof::Program("llvm-strip-19")),
     (
         Need::Bpf,
-        "libc6-dev",
-        Proof::File("/usr/include/linux/if_ether.h"),
+        "clang-19",
+        Proof::File("/usr/lib/llvm-19/bin/clang"),
+    ),
+    (
+        Need::Bpf,
+        "llvm-19",
+        Proof::File("/usr/lib/llvm-19/bin/llvm-strip"),
     ),
 ];
 
