@@ -23,7 +23,7 @@ use anyhow::{Context, Result, ensure};
 
 use self::compare::differences;
 use self::compile::{Compiler, Place};
-use crate::sh;
+use crate::{screen, sh};
 
 /// The compiler that made the committed objects, the last version of its series. Any of the series
 /// may check them: should one choose other instructions, that is told as what it is.
@@ -42,7 +42,9 @@ pub(crate) fn run(check: bool) -> Result<()> {
     let root = sh::repo().join("bpf");
     let sources = files(&root, ".bpf.c")?.len();
     let version = &compiler.version;
-    eprintln!("── compile {sources} eBPF sources with clang {version}");
+    screen::say(&format!(
+        "── compile {sources} eBPF sources with clang {version}"
+    ));
     let changes = changes(&compiler, &root)?;
     if check {
         ensure!(changes.is_empty(), complaint(version, &changes));
@@ -50,7 +52,8 @@ pub(crate) fn run(check: bool) -> Result<()> {
     }
     for change in &changes {
         change.make(&root)?;
-        println!("bpf/{}: {}", change.object.display(), change.what.name());
+        let object = change.object.display();
+        screen::say(&format!("bpf/{object}: {}", change.what.name()));
     }
     let outcome = if check {
         "all objects say what their sources say".to_owned()
@@ -58,7 +61,7 @@ pub(crate) fn run(check: bool) -> Result<()> {
         format!("{} objects changed", changes.len())
     };
     let seconds = start.elapsed().as_secs_f64();
-    println!("{outcome} ({sources} in {seconds:.1} s)");
+    screen::say(&format!("{outcome} ({sources} in {seconds:.1} s)"));
     Ok(())
 }
 
