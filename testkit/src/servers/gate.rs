@@ -54,7 +54,7 @@ impl Gate {
     #[track_caller]
     pub fn wait_held(&self) {
         let held = || self.state.0.lock().unwrap().held > 0;
-        assert!(wait_until(20, held), "nothing came to the gate");
+        assert!(wait_until(held), "nothing came to the gate");
     }
 
     /// Lets everything through.

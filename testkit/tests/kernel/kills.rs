@@ -340,7 +340,7 @@ impl<'a> Run<'a> {
         let before: Vec<u64> = maps.iter().map(|(_, owner)| counted(*owner)).collect();
         call(1);
         for ((spot, owner), before) in maps.iter().zip(before) {
-            let counts = wait_until(10, || counted(*owner) > before);
+            let counts = wait_until(|| counted(*owner) > before);
             let name = self.scene.spots[*spot].name;
             assert!(counts, "{what}: the maps of {owner} on {name} stand still");
         }

@@ -60,10 +60,10 @@ fn sigterm_lets_a_load_finish() {
     gate.wait_held();
     daemon.signal(Signal::SIGTERM);
     let ending = || daemon.log().contains("ending: SIGTERM");
-    assert!(wait_until(20, ending), "{}", daemon.log());
+    assert!(wait_until(ending), "{}", daemon.log());
     // Who comes now is told so at once.
     let refused = || std::os::unix::net::UnixStream::connect(Daemon::SOCKET).is_err();
-    assert!(wait_until(20, refused));
+    assert!(wait_until(refused));
     assert!(!daemon.has_ended());
     gate.open();
     let id = loading.join().unwrap().unwrap().kernel_info.unwrap().id;
@@ -93,7 +93,7 @@ fn a_load_outlives_its_client_and_sigterm() {
     drop(client);
     daemon.signal(Signal::SIGTERM);
     let ending = || daemon.log().contains("ending: SIGTERM");
-    assert!(wait_until(20, ending), "{}", daemon.log());
+    assert!(wait_until(ending), "{}", daemon.log());
     gate.open();
     assert!(daemon.wait().success());
     assert_eq!(sandbox.ids().len(), 1, "{}", daemon.log());
@@ -107,7 +107,7 @@ fn it_takes_a_socket_from_systemd_and_ends_when_idle() {
     fs::create_dir_all("/run/bpfman-sock").unwrap();
     let outer = ["systemd-socket-activate", "-l", Daemon::SOCKET];
     let mut daemon = Daemon::spawn(&sandbox, &outer, &["--idle-timeout", "1"]);
-    let listens = wait_until(20, || fs::exists(Daemon::SOCKET).unwrap());
+    let listens = wait_until(|| fs::exists(Daemon::SOCKET).unwrap());
     assert!(listens, "{}", daemon.log());
     let client = Client::new();
     assert_eq!(client.ids(), [0; 0]);

@@ -73,7 +73,7 @@ fn a_deadline_ends_a_wait() {
     assert_eq!(client.ids(), [id]);
     drop(lock);
     // It had been begun.
-    assert!(testkit::wait_until(20, || client.ids().is_empty()));
+    assert!(testkit::wait_until(|| client.ids().is_empty()));
 }
 
 /// The lock that every change takes.
