@@ -49,8 +49,7 @@ impl Silence {
 /// The other side has gone.
 fn ended(mut call: TcpStream) -> bool {
     call.set_nonblocking(false).unwrap();
-    call.set_read_timeout(Some(Duration::from_secs(30)))
-        .unwrap();
+    call.set_read_timeout(Some(Duration::from_mins(5))).unwrap();
     match call.read_to_end(&mut Vec::new()) {
         Ok(_) => true,
         Err(error) => error.kind() == ErrorKind::ConnectionReset,

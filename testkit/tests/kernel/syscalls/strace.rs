@@ -31,7 +31,7 @@ const ERRORS: [(&str, &str); 6] = [
 const INTERRUPTED: &str = "bpf,perf_event_open,read,write,fsync,flock,sendto,recvfrom";
 
 /// In seconds. Emulation is slow, and the machine may be busy; without a hang it takes one.
-const LIMIT: &str = "20";
+const LIMIT: &str = "300";
 
 /// What libbpf loads to learn what the kernel can do, program names for one.
 const TRIAL_PROGRAM: &str = "BPF_PROG_TYPE_SOCKET_FILTER";
