@@ -7,6 +7,7 @@ use std::{
     process::Stdio,
 };
 
+use libbpf_rs::Program;
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
@@ -447,11 +448,8 @@ fn a_removed_state_document_falls_back_to_the_one_before() {
     listed = sandbox.ids();
     assert_eq!(listed, kept);
     assert_eq!((veth.ingress(3), veth.egress(3)), (3, 3));
-    let shown = bpftool(&["prog", "show"]).to_string();
-    assert!(
-        !shown.contains(&format!("\"id\":{lost},")),
-        "{lost} is not left in the chain"
-    );
+    let gone = || Program::fd_from_id(lost).is_err();
+    assert!(wait_until(gone), "{lost} is not left in the chain");
 }
 
 /// Nothing says any more what our programs mean: they go, out of chains as well, and what others

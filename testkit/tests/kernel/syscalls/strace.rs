@@ -168,16 +168,24 @@ impl Seen {
     }
 }
 
-/// Runs a command in which this call fails. Answers whether it came to it.
+/// Runs a command in which this call fails. Answers which one did, if it came to any: how often the
+/// kernel is asked for the next program depends on what others have loaded, and so does which call
+/// is the nth.
 #[track_caller]
-pub(crate) fn failing(sandbox: &Sandbox, args: &[String], call: &Call) -> (Output, bool) {
+pub(crate) fn failing(sandbox: &Sandbox, args: &[String], call: &Call) -> (Output, Option<Call>) {
     let inject = format!(
         "inject={}:error={}:when={}",
         call.name, call.error.0, call.nth
     );
     let output = strace(sandbox, args, Some(&inject));
     let trace = fs::read_to_string(TRACE).unwrap();
-    (output, trace.contains("(INJECTED)"))
+    let failed = trace.lines().find(|line| line.contains("(INJECTED)"));
+    let failed = failed.and_then(|line| calls_of(line).next());
+    let failed = failed.map(|(_, text)| Call {
+        text,
+        ..call.clone()
+    });
+    (output, failed)
 }
 
 /// Runs a command in which every call that can be interrupted is, once.
