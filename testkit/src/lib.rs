@@ -15,10 +15,12 @@
 mod cli;
 pub mod faults;
 mod lane;
+mod locks;
 pub mod maps;
 mod netns;
 pub mod oci;
 mod orphans;
+mod ours;
 mod peers;
 #[cfg(test)]
 mod promises;
@@ -26,15 +28,19 @@ mod random;
 mod run;
 mod sandbox;
 pub mod servers;
+mod stranger;
 mod veth;
 mod world;
 
 pub use cli::{Details, Line, Load, example, object};
 pub use lane::{Feature, Lane};
+pub use locks::{is_waited_for, waits_for_a_lock};
 pub use netns::in_netns;
+pub use ours::loaded;
 pub use peers::{bpftool, json, tool, xdp_loader};
 pub use random::Random;
-pub use run::{Output, wait_until};
+pub use run::{Output, settles, wait_until};
 pub use sandbox::{Sandbox, bpfman};
+pub use stranger::Stranger;
 pub use veth::{Veth, receive, send};
 pub use world::World;

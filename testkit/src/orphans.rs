@@ -4,7 +4,6 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     os::fd::AsFd as _,
     path::Path,
-    time::{Duration, Instant},
 };
 
 use libbpf_rs::{
@@ -12,7 +11,7 @@ use libbpf_rs::{
     query::{LinkInfoIter, ProgInfoIter, ProgInfoQueryOptions},
 };
 
-use crate::World;
+use crate::{World, run::settles, world::reach};
 
 impl World {
     /// Fails with what came since this world and belongs to none of the programs that bpfman
@@ -20,22 +19,17 @@ impl World {
     /// things, so only what stays counts.
     #[track_caller]
     pub fn assert_no_orphans(&self, listed: &[u32], when: &str) {
-        let end = Instant::now() + Duration::from_secs(15);
-        loop {
-            let found = self.orphans(listed);
-            if found.is_empty() {
-                return;
-            }
-            assert!(
-                Instant::now() < end,
-                "{when}, beside {listed:?}:\n{}",
-                found.join("\n")
-            );
-            std::thread::sleep(Duration::from_millis(50));
-        }
+        let found = settles(|| self.orphans(listed));
+        assert!(
+            found.is_empty(),
+            "{when}, beside {listed:?}{}:\n{}",
+            reach(),
+            found.join("\n")
+        );
     }
 
-    fn orphans(&self, listed: &[u32]) -> Vec<String> {
+    /// What `assert_no_orphans` fails with when it stays.
+    pub fn orphans(&self, listed: &[u32]) -> Vec<String> {
         let now = Self::now();
         let came: BTreeMap<&String, &String> = now
             .0
@@ -109,6 +103,7 @@ impl Known {
             "program" => has(of),
             "map" => of.parse().is_ok_and(|id| self.maps.contains(&id)),
             "link" => what.strip_prefix("of program ").is_some_and(has),
+            "descriptor" => false,
             "pin" => self.explains_pin(Path::new(of)),
             // The note of the last change stays.
             "file" => of == "/run/bpfman/pending.json",

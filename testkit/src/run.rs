@@ -6,6 +6,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use crate::loaded;
+
 /// What a command left behind.
 #[derive(Debug, Clone)]
 pub struct Output {
@@ -35,7 +37,7 @@ impl Output {
             .stdin(Stdio::null())
             .output()
             .unwrap_or_else(|error| panic!("cannot run {line}: {error}"));
-        Self {
+        let output = Self {
             command: line,
             status: output
                 .status
@@ -43,7 +45,13 @@ impl Output {
                 .unwrap_or_else(|| 128 + output.status.signal().unwrap_or(0)),
             stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
             stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        };
+        if command.get_args().any(|word| word == "load")
+            && let Ok(id) = output.stdout.trim().parse()
+        {
+            loaded(id);
         }
+        output
     }
 
     /// It must have succeeded. Answers its standard output.
@@ -90,9 +98,13 @@ fn line(command: &Command) -> String {
         .join(" ")
 }
 
-/// Waits until the condition holds, at most `seconds`. Answers whether it does.
-pub fn wait_until(seconds: u64, mut condition: impl FnMut() -> bool) -> bool {
-    let end = Instant::now() + Duration::from_secs(seconds);
+/// How long what must come may take. It costs nothing when it comes, and only what hangs reaches it,
+/// however busy the machine and however slow the guest is.
+const PATIENCE: Duration = Duration::from_mins(5);
+
+/// Waits until the condition holds. Answers whether it does; false only when it has hung.
+pub fn wait_until(mut condition: impl FnMut() -> bool) -> bool {
+    let end = Instant::now() + PATIENCE;
     loop {
         if condition() {
             return true;
@@ -102,4 +114,20 @@ pub fn wait_until(seconds: u64, mut condition: impl FnMut() -> bool) -> bool {
         }
         sleep(Duration::from_millis(5));
     }
+}
+
+/// Waits until nothing is wrong any more, and answers what stays wrong. What the kernel still takes
+/// apart is none of it, and how long that takes depends on how busy the machine is: so is how long
+/// we look, for it is counted in looks as well.
+pub fn settles<T>(mut wrong: impl FnMut() -> Vec<T>) -> Vec<T> {
+    const LOOKS: usize = 150;
+    let end = Instant::now() + Duration::from_secs(15);
+    for look in 1.. {
+        let found = wrong();
+        if found.is_empty() || look >= LOOKS && Instant::now() >= end {
+            return found;
+        }
+        sleep(Duration::from_millis(50));
+    }
+    Vec::new()
 }

@@ -2,7 +2,7 @@
 
 use std::{
     ffi::OsStr,
-    fs::{self, File},
+    fs,
     path::{Path, PathBuf},
     process::Command,
     sync::atomic::{AtomicUsize, Ordering},
@@ -10,7 +10,6 @@ use std::{
 };
 
 use nix::{
-    fcntl::{Flock, FlockArg},
     mount::{MsFlags, mount},
     sched::{CloneFlags, unshare},
 };
@@ -18,7 +17,8 @@ use nix::{
 use crate::{
     Details, Feature, Line, Load, Output, Veth, World,
     lane::{may_run, test_name},
-    maps, tool,
+    maps, ours, tool,
+    world::reach,
 };
 
 /// The configuration file of every sandbox; it does not exist unless a test writes it.
@@ -66,9 +66,6 @@ const SURROUNDINGS: [&str; 23] = [
 pub struct Sandbox {
     before: World,
     veths: AtomicUsize,
-    /// One sandbox at a time on a machine: programs have no owner that would tell ours from those
-    /// of another test.
-    _turn: Flock<File>,
 }
 
 impl Default for Sandbox {
@@ -80,14 +77,20 @@ impl Default for Sandbox {
 impl Sandbox {
     /// Takes the calling thread into it, for good.
     pub fn new() -> Self {
-        let turn = File::create("/tmp/bpfman-testkit.lock").unwrap();
-        let turn = Flock::lock(turn, FlockArg::LockExclusive)
-            .map_err(|(_, e)| e)
-            .unwrap();
+        Self::beside(false)
+    }
+
+    /// The same where others load programs on a kernel that is otherwise the sandbox's alone.
+    pub fn beside_strangers() -> Self {
+        Self::beside(true)
+    }
+
+    fn beside(strangers: bool) -> Self {
         unshare(CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWNET)
             .expect("kernel tests need root");
         let none = None::<&str>;
         mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none).unwrap();
+        ours::begin(strangers);
         // sysfs shows the interfaces of the namespace that mounted it.
         for (kind, at) in [
             ("tmpfs", "/run"),
@@ -103,7 +106,6 @@ impl Sandbox {
         Self {
             before: World::now(),
             veths: AtomicUsize::new(0),
-            _turn: turn,
         }
     }
 
@@ -270,7 +272,11 @@ impl Sandbox {
 impl Drop for Sandbox {
     fn drop(&mut self) {
         if thread::panicking() {
-            eprintln!("{} failed; what differs from its start:", test_name());
+            eprintln!(
+                "{} failed; what differs from its start{}:",
+                test_name(),
+                reach()
+            );
             for line in self.before.diff(&World::now()) {
                 eprintln!("{line}");
             }

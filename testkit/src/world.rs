@@ -1,63 +1,50 @@
 //! What the kernel holds, before and after.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs,
-    path::{Path, PathBuf},
-    time::{Duration, Instant},
+    io::ErrorKind,
+    path::Path,
 };
 
-use libbpf_rs::{
-    MapType,
-    query::{LinkInfoIter, MapInfoIter, ProgInfoIter},
-};
 use serde_json::Value;
 
-use crate::{in_netns, json, wait_until};
+use crate::{
+    in_netns, json,
+    ours::{self, Object, has_strangers, pinned, programs_in},
+    run::settles,
+};
 
 /// Everything that a test could leave behind: a name for each thing, and what it is.
+///
+/// Only what its own commands could have made or touched, so that others may load programs beside
+/// it: `ours` has how that is found, and what cannot be told apart.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct World(pub(crate) BTreeMap<String, String>);
 
 impl World {
-    /// All programs, maps and links of the machine; pins, temporary files, queueing disciplines,
-    /// filters and XDP programs of the sandbox.
+    /// Programs, maps and links that are the sandbox's (in guests: all of them); its pins,
+    /// temporary files, queueing disciplines, filters and XDP programs, and its perf events.
     pub fn now() -> Self {
-        let mut world = Self::here();
-        for name in netns_names() {
-            in_netns(&name, || interfaces(&name, &mut world.0));
-        }
-        world
+        Self::of(netns_names())
     }
 
     /// The same without the interfaces of other network namespaces.
     pub fn here() -> Self {
-        let mut all = BTreeMap::new();
-        for program in ProgInfoIter::default() {
-            let name = program.name.to_string_lossy().into_owned();
-            all.insert(
-                format!("program {}", program.id),
-                format!("{:?} {name}", program.ty),
-            );
-        }
-        // The kernel clears a program array when its last descriptor goes, and loses count of it
-        // when another one comes and goes at that moment (`prog_array_map_clear`, seen on 6.18):
-        // looking at one is enough to make it stay for ever.
-        for map in MapInfoIter::default().filter(|map| map.ty != MapType::ProgArray) {
-            let name = map.name.to_string_lossy().into_owned();
-            all.insert(format!("map {}", map.id), format!("{:?} {name}", map.ty));
-        }
-        for link in LinkInfoIter::default() {
-            all.insert(
-                format!("link {}", link.id),
-                format!("of program {}", link.prog_id),
-            );
-        }
-        for mount in bpffs_mounts() {
-            pins(&mount, &mut all);
+        Self::of(Vec::new())
+    }
+
+    fn of(namespaces: Vec<String>) -> Self {
+        let (mut all, mut roots) = (BTreeMap::new(), BTreeSet::new());
+        for mount in ours::mounts() {
+            pins(&mount, &mut all, &mut roots);
         }
         files(&mut all);
-        interfaces("", &mut all);
+        interfaces("", &mut all, &mut roots);
+        for name in namespaces {
+            in_netns(&name, || interfaces(&name, &mut all, &mut roots));
+        }
+        ours::objects(roots, &mut all);
         Self(all)
     }
 
@@ -93,28 +80,27 @@ impl World {
     /// changed back is held by another dispatcher.
     #[track_caller]
     pub fn assert_no_more(&self, when: &str) {
-        let more = || {
-            let mut before = self.kinds();
-            let after = Self::now().kinds().into_iter();
-            let is_new = |kind: &String| match before.iter().position(|known| known == kind) {
-                Some(known) => {
-                    before.swap_remove(known);
-                    false
-                }
-                None => true,
-            };
-            after.filter(is_new).collect::<Vec<_>>()
-        };
-        let mut left = more();
-        wait_until(15, || {
-            left = more();
-            left.is_empty()
-        });
+        let left = settles(|| self.more());
         assert!(
             left.is_empty(),
-            "there is more {when}:\n{}",
+            "there is more {when}{}:\n{}",
+            reach(),
             left.join("\n")
         );
+    }
+
+    /// What `assert_no_more` fails with when it stays.
+    pub fn more(&self) -> Vec<String> {
+        let mut before = self.kinds();
+        let after = Self::now().kinds().into_iter();
+        let is_new = |kind: &String| match before.iter().position(|known| known == kind) {
+            Some(known) => {
+                before.swap_remove(known);
+                false
+            }
+            None => true,
+        };
+        after.filter(is_new).collect()
     }
 
     /// All names without the numbers in them.
@@ -142,38 +128,35 @@ impl World {
     /// time after their last user is gone, so a difference counts only when it stays.
     #[track_caller]
     pub fn assert_same(&self, when: &str) {
-        let end = Instant::now() + Duration::from_secs(15);
-        loop {
-            let diff = self.diff(&Self::now());
-            if diff.is_empty() {
-                return;
-            }
-            assert!(
-                Instant::now() < end,
-                "the world is another one {when}:\n{}",
-                diff.join("\n")
-            );
-            std::thread::sleep(Duration::from_millis(50));
-        }
+        let diff = settles(|| self.diff(&Self::now()));
+        assert!(
+            diff.is_empty(),
+            "the world is another one {when}{}:\n{}",
+            reach(),
+            diff.join("\n")
+        );
     }
 }
 
-/// Mount points of this thread's bpffs.
-fn bpffs_mounts() -> Vec<PathBuf> {
-    let mounts = fs::read_to_string("/proc/thread-self/mounts").unwrap();
-    let fields = mounts
-        .lines()
-        .map(|line| line.split(' ').collect::<Vec<_>>());
-    fields
-        .filter(|f| f.get(2) == Some(&"bpf"))
-        .map(|f| PathBuf::from(f[1]))
-        .collect()
+/// How far a snapshot sees, for the message of a failure.
+pub(crate) fn reach() -> &'static str {
+    if has_strangers() {
+        " (of programs, maps and links those are compared that hang together with this sandbox: \
+         pins, interfaces and processes of its namespaces, and ids that its commands named)"
+    } else {
+        " (all programs, maps and links of the kernel are compared)"
+    }
 }
 
 /// Pins, and the directories that belong to one program or one dispatcher. The few that stay for
 /// all programs to come do not count.
-fn pins(dir: &Path, all: &mut BTreeMap<String, String>) {
-    for entry in fs::read_dir(dir).unwrap().filter_map(Result::ok) {
+fn pins(dir: &Path, all: &mut BTreeMap<String, String>, roots: &mut BTreeSet<Object>) {
+    let entries = match fs::read_dir(dir) {
+        // Unpinned, or unmounted, while we look.
+        Err(error) if error.kind() == ErrorKind::NotFound => return,
+        entries => entries.unwrap(),
+    };
+    for entry in entries.filter_map(Result::ok) {
         let path = entry.path();
         // The kernel's own, in every bpffs of some kernels (`bpf_preload`).
         if path.extension().is_some_and(|suffix| suffix == "debug") {
@@ -189,7 +172,9 @@ fn pins(dir: &Path, all: &mut BTreeMap<String, String>) {
             all.insert(format!("pin {}", path.display()), String::new());
         }
         if is_dir {
-            pins(&path, all);
+            pins(&path, all, roots);
+        } else {
+            roots.extend(pinned(&path));
         }
     }
 }
@@ -217,7 +202,7 @@ fn netns_names() -> Vec<String> {
 }
 
 /// What hangs on the interfaces of the calling thread's namespace.
-fn interfaces(netns: &str, all: &mut BTreeMap<String, String>) {
+fn interfaces(netns: &str, all: &mut BTreeMap<String, String>, roots: &mut BTreeSet<Object>) {
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     for link in json("ip", &["-j", "-d", "link"])
         .as_array()
@@ -225,6 +210,7 @@ fn interfaces(netns: &str, all: &mut BTreeMap<String, String>) {
         .flatten()
     {
         if link["xdp"].is_object() {
+            programs_in(&link["xdp"], roots);
             all.insert(
                 format!("xdp {netns}/{}", text(&link["ifname"])),
                 link["xdp"].to_string(),
@@ -249,6 +235,7 @@ fn interfaces(netns: &str, all: &mut BTreeMap<String, String>) {
         }
         for hook in ["ingress", "egress"] {
             let filters = json("tc", &["-j", "filter", "show", "dev", &dev, hook]);
+            programs_in(&filters, roots);
             for (at, filter) in filters.as_array().into_iter().flatten().enumerate() {
                 all.insert(
                     format!("filter {netns}/{dev} {hook} {at}"),

@@ -55,9 +55,7 @@ impl Containerd {
             .spawn()
             .unwrap_or_else(|error| panic!("cannot start containerd: {error}"));
         let mut this = Self { child, dir };
-        let up = wait_until(30, || {
-            this.answers() || this.child.try_wait().unwrap().is_some()
-        });
+        let up = wait_until(|| this.answers() || this.child.try_wait().unwrap().is_some());
         assert!(up && this.answers(), "no containerd: {}", this.log());
         this
     }

@@ -38,7 +38,7 @@ impl Daemon {
     /// Waits until a daemon answers.
     pub fn answering(mut this: Self) -> Self {
         let answers = || UnixStream::connect(Self::SOCKET).is_ok();
-        let up = wait_until(30, || answers() || this.has_ended());
+        let up = wait_until(|| answers() || this.has_ended());
         assert!(up && answers(), "no daemon: {}", this.log());
         this
     }
@@ -90,7 +90,7 @@ impl Daemon {
     /// Waits until it ends by itself.
     #[track_caller]
     pub fn wait(&mut self) -> ExitStatus {
-        let ended = wait_until(30, || self.has_ended());
+        let ended = wait_until(|| self.has_ended());
         assert!(ended, "it does not end: {}", self.log());
         self.child.wait().unwrap()
     }

@@ -57,9 +57,7 @@ impl Dockerd {
             .spawn()
             .unwrap_or_else(|error| panic!("cannot start dockerd: {error}"));
         let mut this = Self { child, dir };
-        let up = wait_until(60, || {
-            this.answers() || this.child.try_wait().unwrap().is_some()
-        });
+        let up = wait_until(|| this.answers() || this.child.try_wait().unwrap().is_some());
         assert!(up && this.answers(), "no dockerd: {}", this.log());
         this
     }

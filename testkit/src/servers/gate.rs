@@ -50,11 +50,15 @@ impl Gate {
         format!("127.0.0.1:{}", self.port)
     }
 
+    /// Whether it holds a connection.
+    pub fn holds(&self) -> bool {
+        self.state.0.lock().unwrap().held > 0
+    }
+
     /// Waits until it holds a connection.
     #[track_caller]
     pub fn wait_held(&self) {
-        let held = || self.state.0.lock().unwrap().held > 0;
-        assert!(wait_until(20, held), "nothing came to the gate");
+        assert!(wait_until(|| self.holds()), "nothing came to the gate");
     }
 
     /// Lets everything through.

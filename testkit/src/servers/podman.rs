@@ -91,9 +91,7 @@ impl Podman {
             .unwrap_or_else(|error| panic!("cannot start podman: {error}"));
         let mut this = PodmanService { child, socket };
         let answers = |service: &PodmanService| UnixStream::connect(&service.socket).is_ok();
-        let up = wait_until(30, || {
-            answers(&this) || this.child.try_wait().unwrap().is_some()
-        });
+        let up = wait_until(|| answers(&this) || this.child.try_wait().unwrap().is_some());
         let log = fs::read_to_string(self.dir.join("service.log")).unwrap();
         assert!(up && answers(&this), "no podman service: {log}");
         this

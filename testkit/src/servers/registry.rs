@@ -106,7 +106,7 @@ impl Registry {
         };
         let answers = || TcpStream::connect(("127.0.0.1", port)).is_ok();
         // Long enough for a busy machine, and for a guest without virtualization.
-        let up = wait_until(60, || answers() || this.child.try_wait().unwrap().is_some());
+        let up = wait_until(|| answers() || this.child.try_wait().unwrap().is_some());
         assert!(up && answers(), "no registry: {}", this.log());
         this
     }

@@ -92,7 +92,7 @@ fn a_bar_on_a_terminal() {
         let parts = [&url, "[", "/2.00 MiB", "/s", "left"];
         parts.iter().all(|part| text.contains(*part))
     };
-    assert!(wait_until(20, bar), "{}", read(&transcript));
+    assert!(wait_until(bar), "{}", read(&transcript));
     gate.open();
     assert!(child.wait().unwrap().success());
     // The bar is gone in the end, and the result stands on a line of its own.

@@ -11,7 +11,7 @@ use testkit::{
     Sandbox, example,
     oci::{self, Image, write_layout},
     servers::{Gate, Options, Registry},
-    wait_until,
+    wait_until, waits_for_a_lock,
 };
 
 use crate::support::{json, layout, origin, pull, pulled, stored};
@@ -290,14 +290,8 @@ fn start(sandbox: &Sandbox, args: &[&str]) -> Child {
 /// Waits until a process waits for a lock.
 #[track_caller]
 fn wait_locked(child: &Child) {
-    let id = format!(" {} ", child.id());
-    let waits = || {
-        let locks = fs::read_to_string("/proc/locks").unwrap();
-        locks
-            .lines()
-            .any(|line| line.contains("->") && line.contains(&id))
-    };
-    assert!(wait_until(20, waits), "{} waits for no lock", child.id());
+    let waits = || waits_for_a_lock(child.id());
+    assert!(wait_until(waits), "{} waits for no lock", child.id());
 }
 
 /// Who waits for a download that is killed does it itself.

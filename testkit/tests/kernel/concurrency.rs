@@ -3,11 +3,10 @@
 use std::{
     fs::File,
     process::{Child, Stdio},
-    time::Duration,
 };
 
 use nix::fcntl::{Flock, FlockArg};
-use testkit::{Feature, Load, Sandbox, wait_until};
+use testkit::{Feature, Load, Sandbox, wait_until, waits_for_a_lock};
 
 use crate::support::{Killed, ingress, positions, tc, xdp};
 
@@ -194,14 +193,13 @@ fn reads_do_not_wait_for_a_writer() {
         .spawn()
         .unwrap();
     let mut writer = Killed(child);
-    std::thread::sleep(Duration::from_millis(300));
     assert!(
-        writer.0.try_wait().unwrap().is_none(),
+        wait_until(|| waits_for_a_lock(writer.id())),
         "unload did not wait for the lock"
     );
     assert_eq!(sandbox.ids(), [id]);
     drop(lock);
-    assert!(wait_until(10, || writer
+    assert!(wait_until(|| writer
         .0
         .try_wait()
         .unwrap()

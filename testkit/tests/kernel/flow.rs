@@ -110,7 +110,7 @@ impl Paused<'_> {
         let refused = veth.refused();
         let all = || counted() + refused == sent;
         assert!(
-            wait_until(10, all),
+            wait_until(all),
             "{what}: {sent} packets, {refused} refused, {} seen",
             counted()
         );

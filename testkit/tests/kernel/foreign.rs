@@ -1,13 +1,21 @@
 //! Other hands in our files, our pins and on our hooks: each leaves a defined state behind. The table
 //! in docs/reliability.md says which. More of it is in `recovery`, `moved` and `interplay`.
 
-use std::{fs, path::PathBuf, process::Stdio};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Stdio,
+};
 
+use libbpf_rs::Program;
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
-use testkit::{Feature, Load, Sandbox, Veth, bpftool, json, object, tool, wait_until, xdp_loader};
+use testkit::{
+    Feature, Load, Sandbox, Veth, bpftool, is_waited_for, json, object, tool, wait_until,
+    waits_for_a_lock, xdp_loader,
+};
 
 use crate::support::{
     Killed, egress, foreign_filter, ingress, loader_count, loader_joins, positions, tc, xdp,
@@ -73,7 +81,7 @@ impl Stopped {
         let writer = Killed(child.unwrap());
         let status = format!("/proc/{}/stat", writer.id());
         let stopped = || fs::read_to_string(&status).unwrap().contains(") T ");
-        assert!(wait_until(20, stopped), "never came to {point}");
+        assert!(wait_until(stopped), "never came to {point}");
         Self(writer)
     }
 
@@ -96,17 +104,12 @@ impl Stopped {
 
 /// Waits until a process has ended or waits for a lock of somebody.
 fn ended_or_waits(child: &mut Killed) -> bool {
-    let waits = format!(" {} ", child.id());
     let mut ended = false;
     let settled = || {
         ended = child.0.try_wait().unwrap().is_some();
-        let locks = fs::read_to_string("/proc/locks").unwrap();
-        ended
-            || locks
-                .lines()
-                .any(|lock| lock.contains("->") && lock.contains(&waits))
+        ended || waits_for_a_lock(child.id())
     };
-    assert!(wait_until(20, settled), "neither ended nor waiting");
+    assert!(wait_until(settled), "neither ended nor waiting");
     ended
 }
 
@@ -220,13 +223,9 @@ fn xdp_loader_between_two_of_our_steps() {
         let theirs = std::thread::scope(|scope| {
             let theirs = scope.spawn(|| loader_joins(&veth.name, "50").status);
             // It is in libxdp's queue, or through already where nothing held it up.
-            let queued = || {
-                theirs.is_finished()
-                    || fs::read_to_string("/proc/locks")
-                        .unwrap()
-                        .contains("-> FLOCK")
-            };
-            assert!(wait_until(20, queued), "xdp-loader neither ended nor waits");
+            let queue = Path::new("/sys/fs/bpf/xdp");
+            let queued = || theirs.is_finished() || is_waited_for(queue);
+            assert!(wait_until(queued), "xdp-loader neither ended nor waits");
             assert_eq!(veth.ingress(5), 5, "packets flow meanwhile");
             let (status, stdout, _) = ours.go_on();
             assert_eq!(status, 0);
@@ -449,11 +448,8 @@ fn a_removed_state_document_falls_back_to_the_one_before() {
     listed = sandbox.ids();
     assert_eq!(listed, kept);
     assert_eq!((veth.ingress(3), veth.egress(3)), (3, 3));
-    let shown = bpftool(&["prog", "show"]).to_string();
-    assert!(
-        !shown.contains(&format!("\"id\":{lost},")),
-        "{lost} is not left in the chain"
-    );
+    let gone = || Program::fd_from_id(lost).is_err();
+    assert!(wait_until(gone), "{lost} is not left in the chain");
 }
 
 /// Nothing says any more what our programs mean: they go, out of chains as well, and what others

@@ -11,6 +11,7 @@ use std::{
 use nix::fcntl::{Flock, FlockArg};
 use testkit::{
     Feature, Lane, Load, Output, Sandbox, Veth, bpfman, example, object, tool, wait_until,
+    waits_for_a_lock,
 };
 
 use crate::support::{Killed, ingress, tc, xdp};
@@ -231,14 +232,7 @@ fn what_was_checked_is_what_is_loaded() {
     let mut command = sandbox.command(load.args());
     let child = command.stdout(Stdio::piped()).spawn().unwrap();
     let mut child = Killed(child);
-    let waiter = format!(" {} ", child.id());
-    let waits = || {
-        let locks = fs::read_to_string("/proc/locks").unwrap();
-        locks
-            .lines()
-            .any(|line| line.contains("->") && line.contains(&waiter))
-    };
-    assert!(wait_until(20, waits), "never waited");
+    assert!(wait_until(|| waits_for_a_lock(child.id())), "never waited");
     let other = path.with_extension("new");
     fs::copy(example("xdp_drop_icmp").path, &other).unwrap();
     fs::rename(&other, &path).unwrap();

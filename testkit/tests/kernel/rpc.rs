@@ -220,7 +220,7 @@ fn sigterm_lets_a_load_into_a_chain_finish() {
     gate.wait_held();
     daemon.signal(Signal::SIGTERM);
     let ending = || daemon.log().contains("ending: SIGTERM");
-    assert!(wait_until(20, ending), "{}", daemon.log());
+    assert!(wait_until(ending), "{}", daemon.log());
     // The command line does not wait for it.
     let last = sandbox.load(&xdp("pass").xdp(&veth.name).priority(60));
     assert!(!daemon.has_ended());

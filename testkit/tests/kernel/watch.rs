@@ -47,7 +47,7 @@ impl Watching {
 
     #[track_caller]
     fn says(&self, words: &str) {
-        let said = wait_until(30, || self.said().contains(words));
+        let said = wait_until(|| self.said().contains(words));
         assert!(said, "never said {words:?}:\n{}", self.said());
     }
 
@@ -57,7 +57,7 @@ impl Watching {
         let pid = Pid::from_raw(i32::try_from(self.process.id()).unwrap());
         kill(pid, Signal::SIGTERM).unwrap();
         let mut status = None;
-        let ended = wait_until(20, || {
+        let ended = wait_until(|| {
             status = self.process.0.try_wait().unwrap();
             status.is_some()
         });
@@ -85,7 +85,7 @@ fn an_interface_that_comes_late_and_goes_and_comes_again() {
     assert_eq!(ingress(&sandbox, &veth, 5, &ids), (vec![5], 5));
     let gone = || tool("ip", &["link", "del", "bm0"]).ok();
     gone();
-    assert!(wait_until(20, || {
+    assert!(wait_until(|| {
         watching.said().matches("waits for the interface").count() == 2
     }));
     tool(
@@ -93,7 +93,7 @@ fn an_interface_that_comes_late_and_goes_and_comes_again() {
         &["link", "add", "bm0", "type", "veth", "peer", "name", "bm9"],
     )
     .ok();
-    assert!(wait_until(20, || {
+    assert!(wait_until(|| {
         watching.said().matches("loaded as program").count() == 2
     }));
     assert_ne!(sandbox.ids(), ids);
@@ -114,7 +114,7 @@ fn what_somebody_removed_is_put_back() {
     let path = write(&sandbox, "a.yaml", &manifests);
     let watching = Watching::start(&sandbox, folder(&path));
     let all = manifests.len();
-    assert!(wait_until(20, || sandbox.ids().len() == all));
+    assert!(wait_until(|| sandbox.ids().len() == all));
     let before = sandbox.ids();
     // Behind our back, as an administrator may do it.
     tool("ip", &["link", "set", "dev", &veth.name, "xdp", "off"]).ok();
@@ -153,7 +153,7 @@ fn the_folder_changes() {
     assert_eq!(sandbox.ids().len(), 2);
     std::fs::remove_file(second).unwrap();
     watching.says("TcxProgram/two on bm0: program");
-    assert!(wait_until(20, || sandbox.ids().len() == 1));
+    assert!(wait_until(|| sandbox.ids().len() == 1));
     // What cannot be loaded is said once, not once a second.
     let lost = Manifest::new("TcxProgram", "lost")
         .with("bytecode: {path: /nowhere.o}")
@@ -190,6 +190,6 @@ fn an_interface_in_another_namespace() {
     watching.says("XdpProgram/far on bm0: somebody removed program");
     assert_eq!(ingress(&sandbox, &veth, 5, &sandbox.ids()), (vec![5], 5));
     there(&["link", "del", "bm0"]);
-    assert!(wait_until(20, || sandbox.ids().is_empty()));
+    assert!(wait_until(|| sandbox.ids().is_empty()));
     watching.end();
 }

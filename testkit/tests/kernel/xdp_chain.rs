@@ -368,6 +368,6 @@ fn a_driver_without_xdp_gets_the_generic_mode() {
     let sandbox = Sandbox::new();
     let id = sandbox.load(&xdp("pass").xdp("lo"));
     assert_eq!(mode("lo"), 2);
-    testkit::tool("ping", &["-c", "1", "-W", "2", "127.0.0.1"]).ok();
-    assert!(wait_until(2, || sandbox.count(id, "counter") >= 2));
+    testkit::tool("ping", &["-c", "1", "-W", "60", "127.0.0.1"]).ok();
+    assert!(wait_until(|| sandbox.count(id, "counter") >= 2));
 }

@@ -12,7 +12,7 @@ use testkit::{object, servers::Daemon, wait_until};
 use crate::{
     client::{Client, tracepoint},
     machine::{
-        FOLDER, PATIENCE, at_boot, counts_of, everything_counts, get, id, ids, journal, run, state,
+        FOLDER, at_boot, counts_of, everything_counts, get, id, ids, journal, run, state,
         watch_says,
     },
 };
@@ -44,13 +44,13 @@ fn an_interface_that_comes_late_flaps_and_comes_again() {
     assert_eq!(id("XdpProgram/late"), program);
     run("ip link del bm1");
     run("ip netns del peer1");
-    assert!(wait_until(PATIENCE, || ids("XdpProgram/late").is_empty()));
+    assert!(wait_until(|| ids("XdpProgram/late").is_empty()));
     run("lab-interface 1");
     assert_eq!(counts_of(5, 1, &[id("XdpProgram/late")]), [5]);
     watch_says("XdpProgram/late on bm1: loaded as program", 2);
     run("ip link del bm1");
     run("ip netns del peer1");
-    assert!(wait_until(PATIENCE, || ids("XdpProgram/late").is_empty()));
+    assert!(wait_until(|| ids("XdpProgram/late").is_empty()));
 }
 
 #[test]
@@ -123,7 +123,7 @@ fn an_image_is_pulled_into_the_store() {
         .stderr(Stdio::null())
         .spawn()
         .unwrap();
-    let up = wait_until(30, || TcpStream::connect("127.0.0.1:5000").is_ok());
+    let up = wait_until(|| TcpStream::connect("127.0.0.1:5000").is_ok());
     assert!(up);
     let object = object("xdp_verdict").path;
     let url = "127.0.0.1:5000/verdict:1";

@@ -192,11 +192,12 @@ fn lists_are_filtered() {
         all.into_iter().partition(|result| result.info.is_some());
     assert_eq!(ours_found.len(), 1);
     let name = |kernel: &Option<daemon::proto::KernelProgramInfo>| kernel.clone().unwrap().name;
-    assert!(
-        foreign
-            .iter()
-            .any(|result| name(&result.kernel_info) == "xdp_verdict")
-    );
+    let theirs = testkit::bpftool(&["prog", "show", "pinned", at])["id"].as_u64();
+    let theirs = u32::try_from(theirs.unwrap()).unwrap();
+    let found = foreign
+        .iter()
+        .find(|result| result.kernel_info.as_ref().unwrap().id == theirs);
+    assert_eq!(name(&found.unwrap().kernel_info), "xdp_verdict");
 
     let of = |number| {
         let mut wanted = ours();
@@ -211,12 +212,8 @@ fn lists_are_filtered() {
     assert_eq!(client.list(other).unwrap().results, []);
 
     // A foreign program can be looked at, and not unloaded.
-    let foreign = foreign
-        .iter()
-        .filter_map(|result| result.kernel_info.as_ref());
-    let id = foreign.map(|kernel| kernel.id).max().unwrap();
-    assert_eq!(client.get(id).unwrap().info, None);
-    let error = client.unload(id).unwrap_err();
+    assert_eq!(client.get(theirs).unwrap().info, None);
+    let error = client.unload(theirs).unwrap_err();
     assert_eq!(error.code(), Code::FailedPrecondition, "{error}");
     std::fs::remove_file(at).unwrap();
 }

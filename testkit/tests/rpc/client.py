@@ -30,7 +30,7 @@ request = pb.LoadRequest(
     global_data={"verdict": b"\x02\x00\x00\x00"},
     uuid="c0ffee",
 )
-loaded = bpfman.Load(request, timeout=30)
+loaded = bpfman.Load(request, timeout=300)
 program = loaded.kernel_info.id
 assert loaded.info.name == "xdp_verdict", loaded
 assert loaded.kernel_info.program_type == 6, loaded
@@ -57,7 +57,7 @@ bpfman.Unload(pb.UnloadRequest(id=program))
 def refused(call, request, code, *words):
     """The call must fail with the code, and a message that has the words."""
     try:
-        call(request, timeout=30)
+        call(request, timeout=300)
     except grpc.RpcError as error:
         assert error.code() == code, error
         for word in words:

@@ -51,7 +51,7 @@ fn both_sides_show_certificates() {
             .log()
             .contains(&format!("listening on 127.0.0.1:{port} as well"))
     };
-    assert!(wait_until(20, ready), "{}", daemon.log());
+    assert!(wait_until(ready), "{}", daemon.log());
     let client = connect(port, &server, Some(&clients)).unwrap();
     let id = client.loaded(tracepoint("syscalls/sys_enter_getcwd"));
     client.unload(id).unwrap();

@@ -87,9 +87,8 @@ fn a_stale_socket_is_replaced_and_a_file_is_not() {
     drop(UnixListener::bind(Daemon::SOCKET).unwrap());
     assert!(socket().file_type().is_socket(), "left behind");
     let started = Daemon::spawn(&sandbox, &[], &[]);
-    let connected = testkit::wait_until(20, || {
-        std::os::unix::net::UnixStream::connect(Daemon::SOCKET).is_ok()
-    });
+    let connected =
+        testkit::wait_until(|| std::os::unix::net::UnixStream::connect(Daemon::SOCKET).is_ok());
     assert!(connected, "{}", started.log());
     assert_eq!(Client::new().ids(), [0; 0]);
 
@@ -100,10 +99,6 @@ fn a_stale_socket_is_replaced_and_a_file_is_not() {
     assert_eq!(fs::read_to_string(&file).unwrap(), "precious");
     let deep = sandbox.tmp().join("a/b/c.sock");
     let second = Daemon::spawn(&sandbox, &[], &["--socket", deep.to_str().unwrap()]);
-    assert!(
-        testkit::wait_until(20, || deep.exists()),
-        "{}",
-        second.log()
-    );
+    assert!(testkit::wait_until(|| deep.exists()), "{}", second.log());
     assert_eq!(Client::at(Path::new(&deep)).ids(), [0; 0]);
 }

@@ -60,7 +60,7 @@ fn counts(shop: &Workshop, image: &str) {
     let id = shop.bpfman(&args).ok().trim().parse().unwrap();
     let details = shop.sandbox.get(id);
     assert_eq!(details.bpfman("Image URL"), image);
-    assert!(wait_until(10, || shop.sandbox.count(id, "switch_count") > 0));
+    assert!(wait_until(|| shop.sandbox.count(id, "switch_count") > 0));
     shop.sandbox.unload(id);
 }
 

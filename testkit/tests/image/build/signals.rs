@@ -37,7 +37,7 @@ impl Silence {
     fn call(&self, child: &mut Child) -> TcpStream {
         self.listener.set_nonblocking(true).unwrap();
         let mut call = None;
-        let called = wait_until(60, || {
+        let called = wait_until(|| {
             call = self.listener.accept().ok();
             call.is_some() || child.try_wait().unwrap().is_some()
         });
@@ -49,8 +49,7 @@ impl Silence {
 /// The other side has gone.
 fn ended(mut call: TcpStream) -> bool {
     call.set_nonblocking(false).unwrap();
-    call.set_read_timeout(Some(Duration::from_secs(30)))
-        .unwrap();
+    call.set_read_timeout(Some(Duration::from_mins(5))).unwrap();
     match call.read_to_end(&mut Vec::new()) {
         Ok(_) => true,
         Err(error) => error.kind() == ErrorKind::ConnectionReset,

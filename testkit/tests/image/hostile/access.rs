@@ -344,7 +344,8 @@ fn strangers_do_not_reach_this_machine() {
 
 #[test]
 fn a_credential_helper_that_hangs() {
-    let trial = Trial::with("timeout_seconds = 1");
+    // Long enough for it to begin.
+    let trial = Trial::with("timeout_seconds = 5");
     let image = trial.image(&trial.offer(&Parts::good()));
     trial.server.guard("nothing", "Basic");
     let bin = trial.sandbox.tmp().join("bin");
@@ -352,7 +353,7 @@ fn a_credential_helper_that_hangs() {
     let helper = bin.join("docker-credential-slow");
     fs::write(
         &helper,
-        "#!/bin/sh\necho \"$$\" >>/run/test/helpers\nexec sleep 60\n",
+        "#!/bin/sh\necho \"$$\" >>/run/test/helpers\nexec sleep 600\n",
     )
     .unwrap();
     fs::set_permissions(&helper, fs::Permissions::from_mode(0o755)).unwrap();
@@ -367,7 +368,7 @@ fn a_credential_helper_that_hangs() {
         &[
             &image,
             "credential helper 'slow'",
-            "did not answer within 1 s",
+            "did not answer within 5 s",
         ],
     );
     let started = fs::read_to_string("/run/test/helpers").unwrap();

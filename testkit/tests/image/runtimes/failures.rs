@@ -30,7 +30,7 @@ fn sockets(sandbox: &Sandbox, path: &Path, preferred: &str) {
 fn ends(sandbox: &Sandbox, image: &str, words: &[&str]) -> Output {
     let args = ["image", "pull", "-i", image];
     let args: Vec<&str> = args.iter().chain(words).copied().collect();
-    let output = Output::of(&mut under(&["timeout", "60"], &sandbox.command(args)));
+    let output = Output::of(&mut under(&["timeout", "600"], &sandbox.command(args)));
     assert_ne!(output.status, 124, "it hangs: {output}");
     output
 }

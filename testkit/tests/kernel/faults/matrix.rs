@@ -11,7 +11,7 @@ use std::{
     time::Instant,
 };
 
-use testkit::{Lane, Load, Output, Sandbox, Veth, World, maps, receive, send, wait_until};
+use testkit::{Lane, Load, Output, Sandbox, Veth, World, maps, receive, send, settles, wait_until};
 
 use crate::{
     manifests::{Manifest, write},
@@ -40,7 +40,7 @@ fn arrived(from: &UdpSocket, to: &UdpSocket, packets: u32) -> u32 {
     let address = to.local_addr().unwrap();
     (0..packets).for_each(|number| send(from, address, number));
     let mut arrived = 0;
-    wait_until(10, || {
+    wait_until(|| {
         arrived += u32::from(receive(to).is_some());
         arrived == packets
     });
@@ -450,41 +450,45 @@ const NOTE: &str = "file /run/bpfman/pending.json";
 
 /// Fails unless the world becomes the same again.
 fn same(world: &World, when: &str) {
-    let mut diff = Vec::new();
-    let is_same = wait_until(15, || {
-        diff = world.diff(&World::here());
-        diff.is_empty()
-    });
-    assert!(is_same, "another world, {when}:\n{}", diff.join("\n"));
+    let diff = settles(|| world.diff(&World::here()));
+    assert!(
+        diff.is_empty(),
+        "another world, {when}:\n{}",
+        diff.join("\n")
+    );
 }
 
 /// Fails unless the world becomes one that differs in ids at most.
 fn alike(expected: &[String], when: &str) -> World {
-    let mut diff = Vec::new();
-    let mut world = World::here();
-    let is_alike = wait_until(15, || {
-        world = World::here();
-        let mut now = shape(&world);
-        diff.clear();
-        for line in expected {
-            match now.iter().position(|other| other == line) {
-                Some(at) => _ = now.swap_remove(at),
-                // As `World::diff`: what the kernel was still taking apart.
-                None if ["program ", "map ", "link "]
-                    .iter()
-                    .any(|kind| line.starts_with(kind)) => {}
-                None => diff.push(format!("- {line}")),
-            }
-        }
-        diff.extend(now.iter().map(|line| format!("+ {line}")));
-        diff.is_empty()
+    let mut world = None;
+    let diff = settles(|| {
+        let now = World::here();
+        let diff = unlike(expected, shape(&now));
+        world = Some(now);
+        diff
     });
     assert!(
-        is_alike,
+        diff.is_empty(),
         "neither the world before nor the one after, {when}:\n{}",
         diff.join("\n")
     );
-    world
+    world.unwrap()
+}
+
+fn unlike(expected: &[String], mut now: Vec<String>) -> Vec<String> {
+    let mut diff = Vec::new();
+    for line in expected {
+        match now.iter().position(|other| other == line) {
+            Some(at) => _ = now.swap_remove(at),
+            // As `World::diff`: what the kernel was still taking apart.
+            None if ["program ", "map ", "link "]
+                .iter()
+                .any(|kind| line.starts_with(kind)) => {}
+            None => diff.push(format!("- {line}")),
+        }
+    }
+    diff.extend(now.iter().map(|line| format!("+ {line}")));
+    diff
 }
 
 /// The world without ids.

@@ -15,9 +15,27 @@ use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
-use testkit::{Sandbox, wait_until};
+use testkit::{Sandbox, Stranger, wait_until};
 
+use self::matrix::{Operation, Reach, Stage, inbound};
 use crate::support::{Killed, ingress, tc, xdp};
+
+/// What others load is in no world that operations are compared with.
+#[test]
+fn beside_a_stranger() {
+    let stranger = Stranger::start();
+    let sandbox = Sandbox::beside_strangers();
+    let veth = sandbox.veth();
+    let traffic = inbound(&veth);
+    let mut stage = Stage::new(&sandbox, &traffic);
+    stage.reach = Reach::Brief(&["load.", "chain.swapped", "unload."]);
+    let load = || xdp("pass").xdp(&veth.name);
+    let begun = stranger.loads();
+    stage.put_through(&Operation::Load(load()), Some(0));
+    stage.put_through(&Operation::Unload(load()), None);
+    assert!(stranger.loads() > begun);
+    stranger.end();
+}
 
 /// A writer that stands still in the middle holds up writers and no reader, and goes on.
 #[test]
@@ -34,7 +52,7 @@ fn stopped_in_the_middle() {
         let mut writer = Killed(child);
         let status = format!("/proc/{}/stat", writer.id());
         let stopped = || fs::read_to_string(&status).unwrap().contains(") T ");
-        assert!(wait_until(10, stopped), "never came to {point}");
+        assert!(wait_until(stopped), "never came to {point}");
         assert_eq!(sandbox.ids(), [id], "not committed: not listed");
         assert_eq!(sandbox.get(id).bpfman("Position"), "0");
         assert_eq!(ingress(&sandbox, &one, 5, &[id]), (vec![5], 5));

@@ -31,7 +31,7 @@ const ERRORS: [(&str, &str); 6] = [
 const INTERRUPTED: &str = "bpf,perf_event_open,read,write,fsync,flock,sendto,recvfrom";
 
 /// In seconds. Emulation is slow, and the machine may be busy; without a hang it takes one.
-const LIMIT: &str = "20";
+const LIMIT: &str = "300";
 
 /// What libbpf loads to learn what the kernel can do, program names for one.
 const TRIAL_PROGRAM: &str = "BPF_PROG_TYPE_SOCKET_FILTER";
@@ -168,16 +168,24 @@ impl Seen {
     }
 }
 
-/// Runs a command in which this call fails. Answers whether it came to it.
+/// Runs a command in which this call fails. Answers which one did, if it came to any: how often the
+/// kernel is asked for the next program depends on what others have loaded, and so does which call
+/// is the nth.
 #[track_caller]
-pub(crate) fn failing(sandbox: &Sandbox, args: &[String], call: &Call) -> (Output, bool) {
+pub(crate) fn failing(sandbox: &Sandbox, args: &[String], call: &Call) -> (Output, Option<Call>) {
     let inject = format!(
         "inject={}:error={}:when={}",
         call.name, call.error.0, call.nth
     );
     let output = strace(sandbox, args, Some(&inject));
     let trace = fs::read_to_string(TRACE).unwrap();
-    (output, trace.contains("(INJECTED)"))
+    let failed = trace.lines().find(|line| line.contains("(INJECTED)"));
+    let failed = failed.and_then(|line| calls_of(line).next());
+    let failed = failed.map(|(_, text)| Call {
+        text,
+        ..call.clone()
+    });
+    (output, failed)
 }
 
 /// Runs a command in which every call that can be interrupted is, once.
