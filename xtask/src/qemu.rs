@@ -8,11 +8,11 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail, ensure};
 
+use crate::cache;
 use crate::cpio::Archive;
 use crate::kernels::Kernel;
-use crate::sh;
 use crate::wire::{Frame, PORT};
 
 /// How the guest's instructions are carried out.
@@ -285,26 +285,31 @@ pub(crate) fn accel(probe: impl Fn(Accel) -> Result<bool>) -> Result<Accel> {
         .release()
         .to_string_lossy()
         .into_owned();
-    let memo = sh::cache_dir()?.join("accel");
-    if let Ok(known) = std::fs::read_to_string(&memo)
-        && let Some((on, answer)) = known.trim().split_once('\t')
-        && on == release
-    {
-        return Ok(if answer == "kvm" {
-            Accel::Kvm
-        } else {
-            Accel::Tcg
-        });
-    }
-    let works = (0..2).all(|_| probe(Accel::Kvm).unwrap_or(false));
-    let answer = if works { "kvm" } else { "tcg" };
-    eprintln!(
-        "guests run under {answer} here (remembered in {})",
-        memo.display()
+    let what = "see whether guests live under KVM here";
+    let probe = |folder: &Path| {
+        let works = (0..2).all(|_| probe(Accel::Kvm).unwrap_or(false));
+        let answer = if works { "kvm" } else { "tcg" };
+        let memo = folder.join("accel");
+        std::fs::write(&memo, format!("{release}\t{answer}\n"))
+            .with_context(|| format!("write {}", memo.display()))?;
+        Ok(memo)
+    };
+    cache::get("accel", what, |memo| remembered(memo, &release), probe)
+}
+
+/// The answer of an earlier run under this very kernel.
+fn remembered(memo: &Path, release: &str) -> Result<Accel> {
+    let known = std::fs::read_to_string(memo)?;
+    let (on, answer) = known.trim().split_once('\t').context("it has no answer")?;
+    ensure!(
+        on == release,
+        "it was asked on kernel {on}, this is {release}"
     );
-    std::fs::write(&memo, format!("{release}\t{answer}\n"))
-        .with_context(|| format!("write {}", memo.display()))?;
-    Ok(if works { Accel::Kvm } else { Accel::Tcg })
+    match answer {
+        "kvm" => Ok(Accel::Kvm),
+        "tcg" => Ok(Accel::Tcg),
+        other => bail!("{other} is no answer"),
+    }
 }
 
 #[cfg(test)]

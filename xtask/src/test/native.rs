@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use super::build::{Built, WHOLE};
 use super::guest::figures;
 use super::tally::{Tally, count_skips};
-use crate::{setup, sh};
+use crate::{grpcio, sh, tools};
 
 /// A lane without a guest.
 #[derive(Debug, Clone, Copy)]
@@ -41,9 +41,9 @@ fn count(lane: Lane, name: &str, built: &Built, filter: &[String]) -> Result<Tal
     let report = sh::repo().join("target/nextest/default/junit.xml");
     // A report that stays behind when nextest fails early would be taken for this run's.
     let _ = std::fs::remove_file(&report);
-    let mut command = sh::cargo("nextest");
+    let mut command = tools::NEXTEST.command()?;
     command
-        .args(["run", "--cargo-quiet"])
+        .args(["nextest", "run", "--cargo-quiet"])
         .args(WHOLE)
         .args(filter);
     let set = match lane {
@@ -61,9 +61,11 @@ fn count(lane: Lane, name: &str, built: &Built, filter: &[String]) -> Result<Tal
         command
             .env("BPFMAN_BIN", &built.bpfman)
             .env("BPFMAN_RPC_BIN", &built.daemon)
-            .env("BPFMAN_PYTHON", setup::python()?)
             .env("BPFMAN_LANE", "host")
             .env("BPFMAN_SKIPS", &skips);
+    }
+    if matches!(lane, Lane::Rpc) {
+        command.env("BPFMAN_PYTHON", grpcio::python()?);
     }
     if !filter.is_empty() {
         command.args(["--no-tests", "pass"]);
