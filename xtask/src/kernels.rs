@@ -125,3 +125,26 @@ fn only_child(dir: &Path, prefix: &str) -> Result<PathBuf> {
     }
     bail!("nothing named {prefix}* in {}", dir.display())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn half_a_kernel_is_none() {
+        let folder = tempfile::tempdir().unwrap();
+        let dir = folder.path();
+        assert!(find(&dir.join("nothing")).is_err());
+        let image = dir.join("boot/vmlinuz-5.10.0");
+        let module = dir.join("lib/modules/5.10.0/kernel/net");
+        std::fs::create_dir(dir.join("boot")).unwrap();
+        std::fs::write(&image, "image").unwrap();
+        assert!(find(dir).is_err(), "without modules");
+        std::fs::create_dir_all(&module).unwrap();
+        let kernel = find(dir).unwrap();
+        assert_eq!(kernel.image, image);
+        assert_eq!(kernel.modules, dir.join("lib/modules/5.10.0"));
+        std::fs::write(&image, "").unwrap();
+        assert!(find(dir).is_err(), "with an empty image");
+    }
+}

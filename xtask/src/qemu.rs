@@ -288,7 +288,12 @@ pub(crate) fn accel(probe: impl Fn(Accel) -> Result<bool>) -> Result<Accel> {
     let what = "see whether guests live under KVM here";
     let probe = |folder: &Path| {
         let works = (0..2).all(|_| probe(Accel::Kvm).unwrap_or(false));
-        let answer = if works { "kvm" } else { "tcg" };
+        let (answer, how) = if works {
+            ("kvm", "by the processor")
+        } else {
+            ("tcg", "emulated, because a guest did not live under KVM")
+        };
+        eprintln!("── guests run {how}; the cache remembers it");
         let memo = folder.join("accel");
         std::fs::write(&memo, format!("{release}\t{answer}\n"))
             .with_context(|| format!("write {}", memo.display()))?;
@@ -315,6 +320,24 @@ fn remembered(memo: &Path, release: &str) -> Result<Accel> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_remembered_is_of_this_kernel_and_an_answer() {
+        let folder = tempfile::tempdir().unwrap();
+        let memo = folder.path().join("accel");
+        assert!(remembered(&memo, "6.1").is_err());
+        for (text, known) in [
+            ("6.1\tkvm\n", Some(Accel::Kvm)),
+            ("6.1\ttcg\n", Some(Accel::Tcg)),
+            ("5.10\tkvm\n", None),
+            ("6.1\tmaybe\n", None),
+            ("kvm", None),
+            ("", None),
+        ] {
+            std::fs::write(&memo, text).unwrap();
+            assert_eq!(remembered(&memo, "6.1").ok(), known, "{text:?}");
+        }
+    }
 
     #[test]
     fn the_last_lines_are_clean() {

@@ -199,7 +199,7 @@ fn missing(needs: &[Need]) -> Result<Vec<&'static str>> {
     let mut names = Packages::missing(needs).names();
     for (need, tool) in TOOLS {
         if needs.contains(need) && !tool.is_there()? {
-            names.push(tool.name());
+            names.push(tool.name);
         }
     }
     if needs.contains(&Need::Rpc) && !grpcio::is_there()? {
@@ -262,9 +262,8 @@ impl Packages {
     }
 
     fn install(&self, needs: &[Need]) -> Result<()> {
-        let names = self.names().join(" ");
         sh::need_root(&format!("installing {}", self.explained()))?;
-        let alone = cache::Alone::on_machine("install", &format!("install {names}"))?;
+        let alone = cache::Alone::on_machine("install", "install packages")?;
         // Another run may have installed it while this one waited.
         let missing = Self::missing(needs);
         if missing.is_empty() {
@@ -339,5 +338,18 @@ mod tests {
         let said = "QEMU emulator version 10.0.2 (Debian 1:10.0.2+ds-2)\nCopyright";
         assert_eq!(parse_qemu_major(said), Some(10));
         assert_eq!(parse_qemu_major("qemu: not found"), None);
+    }
+
+    #[test]
+    fn what_is_installed_is_told_with_its_purpose() {
+        let packages = Packages(vec![
+            (Need::Build, "gcc"),
+            (Need::Build, "make"),
+            (Need::Bench, "time"),
+        ]);
+        assert_eq!(
+            packages.explained(),
+            "gcc make (to build), time (to measure)"
+        );
     }
 }

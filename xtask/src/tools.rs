@@ -10,35 +10,48 @@ use anyhow::{Context, Result};
 
 use crate::{cache, sh, watch};
 
-/// Runs tests, each in a process of its own.
-pub(crate) const NEXTEST: Tool = Tool("cargo-nextest", "0.9.151");
+/// Runs tests, each in a process of its own. Without what would replace it by a newer one, half of
+/// its crates.
+pub(crate) const NEXTEST: Tool = Tool {
+    name: "cargo-nextest",
+    version: "0.9.151",
+    options: &["--no-default-features", "--features", "default-no-update"],
+};
 /// Looks at licenses, advisories and where crates come from.
-pub(crate) const DENY: Tool = Tool("cargo-deny", "0.20.2");
+pub(crate) const DENY: Tool = Tool {
+    name: "cargo-deny",
+    version: "0.20.2",
+    options: &[],
+};
 /// Builds fuzz targets.
-pub(crate) const FUZZ: Tool = Tool("cargo-fuzz", "0.13.2");
+pub(crate) const FUZZ: Tool = Tool {
+    name: "cargo-fuzz",
+    version: "0.13.2",
+    options: &[],
+};
 
-/// They run for seconds: a short build is worth more than fast code.
+/// They wait for others or run for seconds: a short build is worth more than fast code.
 const QUICK: [(&str, &str); 5] = [
-    ("CARGO_PROFILE_RELEASE_OPT_LEVEL", "1"),
+    ("CARGO_PROFILE_RELEASE_OPT_LEVEL", "0"),
     ("CARGO_PROFILE_RELEASE_LTO", "off"),
     ("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "16"),
     ("CARGO_PROFILE_RELEASE_DEBUG", "0"),
     ("CARGO_PROFILE_RELEASE_STRIP", "symbols"),
 ];
 
-/// A program of cargo's: name and version.
+/// A program of cargo's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Tool(&'static str, &'static str);
+pub(crate) struct Tool {
+    pub(crate) name: &'static str,
+    version: &'static str,
+    /// For `cargo install`.
+    options: &'static [&'static str],
+}
 
 impl Tool {
-    pub(crate) fn name(self) -> &'static str {
-        self.0
-    }
-
     /// The program from the cache, built when it is not there yet.
     pub(crate) fn get(self) -> Result<PathBuf> {
-        let Self(name, version) = self;
-        let what = format!("build {name} {version} (a minute or two)");
+        let what = format!("build {} {} (a minute or two)", self.name, self.version);
         let find = |folder: &Path| self.find(folder);
         cache::get(&self.place(), &what, find, |folder| self.install(folder))
     }
@@ -55,22 +68,24 @@ impl Tool {
     }
 
     fn place(self) -> String {
-        format!("tools/{}-{}", self.0, self.1)
+        format!("tools/{}-{}", self.name, self.version)
     }
 
     fn find(self, folder: &Path) -> Result<PathBuf> {
-        let program = folder.join("bin").join(self.0);
+        let program = folder.join("bin").join(self.name);
         // Not only there: a system library may have gone since it was built.
         sh::output(Command::new(&program).arg("--version"))?;
         Ok(program)
     }
 
     fn install(self, folder: &Path) -> Result<PathBuf> {
-        let Self(name, version) = self;
+        let name = self.name;
         let root = folder.join("root");
         let mut cargo = sh::mortal(sh::cargo_program());
         cargo
-            .args(["install", name, "--version", version, "--locked", "--root"])
+            .args(["install", name, "--version", self.version, "--locked"])
+            .args(self.options)
+            .arg("--root")
             .arg(&root)
             .arg("--target-dir")
             .arg(folder.join("target"))

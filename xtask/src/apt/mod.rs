@@ -109,10 +109,10 @@ impl Lists {
     /// whoever installs something just now, removes nothing, keeps the machine's settings, and starts
     /// no services. Only one may do it at a time ([`cache::Alone::on_machine`]).
     pub(crate) fn install(&self, packages: &[&str], release: Option<&str>) -> Result<()> {
-        let what = format!("install {}", packages.join(" "));
+        let what = "install packages";
         let _no_services = NoServices::begin()?;
         let install = || {
-            wait_for_dpkg(&what)?;
+            wait_for_dpkg(what)?;
             let mut command = self.apt(Command::new("apt-get"));
             command
                 .env(SIGN, "1")
@@ -126,7 +126,7 @@ impl Lists {
             command.arg("install").args(packages);
             watch::run("apt-get install", command)
         };
-        self.with_fresh_lists(&what, install)
+        self.with_fresh_lists(what, install)
     }
 
     /// Tries again, with lists as they are by then: a mirror drops a package for a newer one.
@@ -214,7 +214,7 @@ fn wait_for_dpkg(what: &str) -> Result<()> {
     cache::wait(what, || {
         for lock in DPKG_LOCKS {
             if let Some(who) = who_locks(Path::new(lock))? {
-                return Ok(Some(format!("{who}, which installs packages ({lock})")));
+                return Ok(Some(format!("{who}, which holds {lock}")));
             }
         }
         Ok(None)

@@ -145,3 +145,29 @@ fn debootstrap(tree: &Path, mirror: &str, keys: Option<&str>) -> Command {
     }
     command
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_root_has_every_package_installed() {
+        let root = tempfile::tempdir().unwrap();
+        let list = root.path().join("var/lib/dpkg/status");
+        assert!(find(root.path()).is_err());
+        std::fs::create_dir_all(list.parent().unwrap()).unwrap();
+        let whole = PACKAGES.map(|name| {
+            format!("Package: {name}\nStatus: install ok installed\nPriority: optional\n")
+        });
+        std::fs::write(&list, whole.join("\n")).unwrap();
+        find(root.path()).unwrap();
+        std::fs::write(&list, whole[1..].join("\n")).unwrap();
+        let said = find(root.path()).unwrap_err().to_string();
+        assert!(said.contains(PACKAGES[0]), "{said}");
+        let half = whole
+            .join("\n")
+            .replacen("install ok installed", "install ok unpacked", 1);
+        std::fs::write(&list, half).unwrap();
+        assert!(find(root.path()).is_err());
+    }
+}
