@@ -11,7 +11,7 @@ use std::time::Instant;
 use anyhow::{Context as _, Result, bail};
 
 use crate::setup::{self, Need};
-use crate::sh;
+use crate::{sh, tools};
 
 /// Larger inputs are not kept in the repository.
 const LARGEST: u64 = 10 << 10;
@@ -67,7 +67,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         args.targets.clone()
     };
     setup::ensure(&[Need::Build])?;
-    let cargo_fuzz = cargo_fuzz()?;
+    let cargo_fuzz = tools::FUZZ.get()?;
     sh::step("build the targets", || build(&cargo_fuzz))?;
     let next = Mutex::new(wanted.into_iter());
     let done = Mutex::new(BTreeMap::new());
@@ -117,25 +117,6 @@ fn targets() -> Result<Vec<String>> {
 fn files(folder: &Path) -> Result<Vec<PathBuf>> {
     let entries = fs::read_dir(folder).with_context(|| format!("read {}", folder.display()))?;
     entries.map(|entry| Ok(entry?.path())).collect()
-}
-
-/// The program, which goes into a folder of ours where the machine has none.
-fn cargo_fuzz() -> Result<PathBuf> {
-    if let Some(program) = sh::which("cargo-fuzz") {
-        return Ok(program);
-    }
-    let root = sh::cache_dir()?.join("cargo-fuzz");
-    let program = root.join("bin/cargo-fuzz");
-    if !program.is_file() {
-        sh::step(&format!("install cargo-fuzz in {}", root.display()), || {
-            let mut install = Command::new("cargo");
-            install
-                .args(["install", "cargo-fuzz", "--locked", "--root"])
-                .arg(&root);
-            sh::run(&mut install)
-        })?;
-    }
-    Ok(program)
 }
 
 /// Compiles all targets. Coverage and the like are options that a stable compiler has and does not

@@ -1,14 +1,14 @@
 //! The kernels that tests run on beside the machine's own: Debian's cloud kernels, unpacked into
 //! the cache and never installed.
 
+use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use clap::ValueEnum;
 
 use crate::apt::Host;
-use crate::sh;
+use crate::{cache, sh};
 
 /// A kernel that can run in QEMU.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -62,45 +62,43 @@ pub(crate) fn get(version: Version) -> Result<Kernel> {
             std::env::consts::ARCH
         );
     }
-    let cache = sh::cache_dir()?;
-    let dir = cache.join("kernels").join(version.name());
-    if !dir.exists() {
-        sh::step(&format!("fetch kernel {}", version.name()), || {
-            fetch(version, &cache, &dir)
-        })?;
-    }
-    find(&dir)
+    let place = format!("kernels/{}", version.name());
+    let what = format!("fetch kernel {}", version.name());
+    cache::get(&place, &what, find, |folder| fetch(version, folder))
 }
 
-fn fetch(version: Version, cache: &Path, dir: &Path) -> Result<()> {
+fn fetch(version: Version, folder: &Path) -> Result<PathBuf> {
     let host = Host::read()?;
-    let mut tried = Vec::new();
+    let mut tried = String::new();
     for suite in version.suites() {
-        match fetch_from(&host, suite, version, cache, dir) {
-            Ok(()) => return Ok(()),
-            Err(error) => tried.push(format!("{suite}: {error:#}")),
+        match fetch_from(&host, suite, version, &folder.join(suite)) {
+            Ok(unpacked) => return Ok(unpacked),
+            // Writing to a string does not fail.
+            Err(error) => {
+                let _ = write!(tried, "\n{suite}: {error:#}");
+            }
         }
     }
+    let name = version.name();
     bail!(
-        "no suite gave kernel {}: {}",
-        version.name(),
-        tried.join("; ")
+        "no suite gave kernel {name}, and the lane {name} cannot run. Where Debian's mirror in the \
+         machine's apt settings has it no more, name one that has ({}) in a file in \
+         /etc/apt/sources.list.d; where its key is not known, install debian-archive-keyring anew. \
+         The other lanes run without it (--lane).{tried}",
+        version.suites().join(" or ")
     )
 }
 
-fn fetch_from(host: &Host, suite: &str, version: Version, cache: &Path, dir: &Path) -> Result<()> {
-    let lists = host.suites(&[suite], &cache.join("apt").join(suite))?;
+fn fetch_from(host: &Host, suite: &str, version: Version, folder: &Path) -> Result<PathBuf> {
+    let lists = host.lists(suite, &folder.join("apt"))?;
     let image = format!("linux-image-{}.", version.name());
     let package = lists.dependency("linux-image-cloud-amd64", &image)?;
-    let parent = dir.parent().context("the cache directory has no parent")?;
-    std::fs::create_dir_all(parent)?;
-    let temp = tempfile::tempdir_in(parent).context("make a directory in the cache")?;
-    let deb = lists.download(&package, temp.path())?;
-    let unpacked = temp.path().join("unpacked");
-    sh::run(Command::new("dpkg").arg("-x").arg(&deb).arg(&unpacked))?;
+    let (package_folder, unpacked) = (folder.join("package"), folder.join("unpacked"));
+    std::fs::create_dir(&package_folder).context("make a folder in the cache")?;
+    let deb = lists.download(&package, &package_folder)?;
+    sh::output(sh::mortal("dpkg").arg("-x").arg(&deb).arg(&unpacked))?;
     find(&unpacked)?;
-    // The name appears only when all is there: a broken download is never taken for a kernel.
-    std::fs::rename(&unpacked, dir).with_context(|| format!("fill {}", dir.display()))
+    Ok(unpacked)
 }
 
 fn find(dir: &Path) -> Result<Kernel> {
@@ -112,6 +110,8 @@ fn find(dir: &Path) -> Result<Kernel> {
         dir.join("lib/modules")
     };
     let modules = only_child(&modules, "")?;
+    ensure!(image.metadata()?.len() > 0, "{} is empty", image.display());
+    only_child(&modules.join("kernel"), "")?;
     Ok(Kernel { image, modules })
 }
 
@@ -124,4 +124,27 @@ fn only_child(dir: &Path, prefix: &str) -> Result<PathBuf> {
         }
     }
     bail!("nothing named {prefix}* in {}", dir.display())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn half_a_kernel_is_none() {
+        let folder = tempfile::tempdir().unwrap();
+        let dir = folder.path();
+        assert!(find(&dir.join("nothing")).is_err());
+        let image = dir.join("boot/vmlinuz-5.10.0");
+        let module = dir.join("lib/modules/5.10.0/kernel/net");
+        std::fs::create_dir(dir.join("boot")).unwrap();
+        std::fs::write(&image, "image").unwrap();
+        assert!(find(dir).is_err(), "without modules");
+        std::fs::create_dir_all(&module).unwrap();
+        let kernel = find(dir).unwrap();
+        assert_eq!(kernel.image, image);
+        assert_eq!(kernel.modules, dir.join("lib/modules/5.10.0"));
+        std::fs::write(&image, "").unwrap();
+        assert!(find(dir).is_err(), "with an empty image");
+    }
 }

@@ -9,10 +9,12 @@
 mod apt;
 mod bench;
 mod bpf;
+mod cache;
 mod cpio;
 mod demo;
 mod disk;
 mod fuzz;
+mod grpcio;
 mod guest;
 mod initramfs;
 mod kernels;
@@ -25,7 +27,9 @@ mod setup;
 mod sh;
 mod stage;
 mod test;
+mod tools;
 mod vm;
+mod watch;
 mod wire;
 
 use std::process::ExitCode;

@@ -9,13 +9,14 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail, ensure};
 
+use crate::cache;
 use crate::cpio::Archive;
 use crate::kernels::Kernel;
 use crate::patience::Patience;
+use crate::screen;
 use crate::wire::{Frame, PORT};
-use crate::{screen, sh};
 
 /// How the guest's instructions are carried out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -368,31 +369,59 @@ pub(crate) fn accel(probe: impl Fn(Accel) -> Result<bool>) -> Result<Accel> {
         .release()
         .to_string_lossy()
         .into_owned();
-    let memo = sh::cache_dir()?.join("accel");
-    if let Ok(known) = std::fs::read_to_string(&memo)
-        && let Some((on, answer)) = known.trim().split_once('\t')
-        && on == release
-    {
-        return Ok(if answer == "kvm" {
-            Accel::Kvm
+    let what = "see whether guests live under KVM here";
+    let probe = |folder: &Path| {
+        let works = (0..2).all(|_| probe(Accel::Kvm).unwrap_or(false));
+        let (answer, how) = if works {
+            ("kvm", "by the processor")
         } else {
-            Accel::Tcg
-        });
+            ("tcg", "emulated, because a guest did not live under KVM")
+        };
+        screen::say(&format!("── guests run {how}; the cache remembers it"));
+        let memo = folder.join("accel");
+        std::fs::write(&memo, format!("{release}\t{answer}\n"))
+            .with_context(|| format!("write {}", memo.display()))?;
+        Ok(memo)
+    };
+    cache::get("accel", what, |memo| remembered(memo, &release), probe)
+}
+
+/// The answer of an earlier run under this very kernel.
+fn remembered(memo: &Path, release: &str) -> Result<Accel> {
+    let known = std::fs::read_to_string(memo)?;
+    let (on, answer) = known.trim().split_once('\t').context("it has no answer")?;
+    ensure!(
+        on == release,
+        "it was asked on kernel {on}, this is {release}"
+    );
+    match answer {
+        "kvm" => Ok(Accel::Kvm),
+        "tcg" => Ok(Accel::Tcg),
+        other => bail!("{other} is no answer"),
     }
-    let works = (0..2).all(|_| probe(Accel::Kvm).unwrap_or(false));
-    let answer = if works { "kvm" } else { "tcg" };
-    screen::say(&format!(
-        "guests run under {answer} here (remembered in {})",
-        memo.display()
-    ));
-    std::fs::write(&memo, format!("{release}\t{answer}\n"))
-        .with_context(|| format!("write {}", memo.display()))?;
-    Ok(if works { Accel::Kvm } else { Accel::Tcg })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_remembered_is_of_this_kernel_and_an_answer() {
+        let folder = tempfile::tempdir().unwrap();
+        let memo = folder.path().join("accel");
+        assert!(remembered(&memo, "6.1").is_err());
+        for (text, known) in [
+            ("6.1\tkvm\n", Some(Accel::Kvm)),
+            ("6.1\ttcg\n", Some(Accel::Tcg)),
+            ("5.10\tkvm\n", None),
+            ("6.1\tmaybe\n", None),
+            ("kvm", None),
+            ("", None),
+        ] {
+            std::fs::write(&memo, text).unwrap();
+            assert_eq!(remembered(&memo, "6.1").ok(), known, "{text:?}");
+        }
+    }
 
     #[test]
     fn the_last_lines_are_clean() {

@@ -1,12 +1,13 @@
 //! What has to be on the machine, and how it gets there.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 
-use crate::apt::{Host, Lists};
-use crate::sh;
+use crate::apt::Host;
+use crate::tools::{self, Tool};
+use crate::{cache, grpcio, sh};
 
 /// Options of `cargo xtask setup`.
 #[derive(Debug, clap::Args)]
@@ -41,6 +42,43 @@ pub(crate) enum Need {
     Root,
     /// To run tests at all: cargo-nextest.
     Nextest,
+    /// To look at licenses and advisories: cargo-deny.
+    Deny,
+}
+
+impl Need {
+    /// All of them but what only those need who change eBPF programs.
+    const ALL: [Self; 11] = [
+        Self::Build,
+        Self::Host,
+        Self::Vm,
+        Self::Bench,
+        Self::Registry,
+        Self::Images,
+        Self::Rpc,
+        Self::Package,
+        Self::Root,
+        Self::Nextest,
+        Self::Deny,
+    ];
+
+    /// What people read who wonder why something is installed.
+    fn purpose(self) -> &'static str {
+        match self {
+            Self::Build => "to build",
+            Self::Host => "for the tests' and the demo's own interfaces and programs",
+            Self::Vm => "to boot other kernels",
+            Self::Bpf => "to compile eBPF",
+            Self::Bench => "to measure",
+            Self::Registry => "to keep images",
+            Self::Images => "to make, copy and serve images as people do",
+            Self::Rpc => "to ask the daemon from Python",
+            Self::Package => "to make the Debian package",
+            Self::Root => "to install the Debian package into a folder",
+            Self::Nextest => "to run tests",
+            Self::Deny => "to look at licenses and advisories",
+        }
+    }
 }
 
 /// How to see that a package is there.
@@ -50,6 +88,8 @@ enum Proof {
     File(&'static str),
     /// A module of Python.
     Module(&'static str),
+    /// QEMU that is new enough.
+    Qemu,
 }
 
 const PACKAGES: &[(Need, &str, Proof)] = &[
@@ -77,6 +117,7 @@ const PACKAGES: &[(Need, &str, Proof)] = &[
     (Need::Host, "xdp-tools", Proof::Program("xdp-loader")),
     (Need::Host, "ethtool", Proof::Program("ethtool")),
     (Need::Host, "strace", Proof::Program("strace")),
+    (Need::Vm, QEMU_PACKAGE, Proof::Qemu),
     (Need::Vm, "busybox-static", Proof::Program("busybox")),
     (Need::Vm, "binutils", Proof::Program("strip")),
     (Need::Vm, "xz-utils", Proof::Program("xz")),
@@ -119,6 +160,8 @@ const PACKAGES: &[(Need, &str, Proof)] = &[
     (Need::Package, "xz-utils", Proof::Program("xz")),
     (Need::Root, "debootstrap", Proof::Program("debootstrap")),
     (Need::Root, "e2fsprogs", Proof::Program("mkfs.ext4")),
+    // It gets the advisories.
+    (Need::Deny, "git", Proof::Program("git")),
     (
         Need::Bpf,
         "clang-19",
@@ -134,157 +177,135 @@ const PACKAGES: &[(Need, &str, Proof)] = &[
 /// Debian 12 has it in `docker.io`.
 const DOCKER_CLI: &str = "docker-cli";
 
+const QEMU_PACKAGE: &str = "qemu-system-x86";
 const QEMU: &str = "qemu-system-x86_64";
 /// QEMU 7.2 panics its guests now and then under emulation.
 const QEMU_MAJOR: u32 = 8;
 
+/// What cargo installs.
+const TOOLS: &[(Need, Tool)] = &[(Need::Nextest, tools::NEXTEST), (Need::Deny, tools::DENY)];
+
 /// Runs `cargo xtask setup`.
 pub(crate) fn run(args: &Args) -> Result<()> {
-    let all = [
-        Need::Build,
-        Need::Host,
-        Need::Vm,
-        Need::Bench,
-        Need::Registry,
-        Need::Images,
-        Need::Rpc,
-        Need::Package,
-        Need::Root,
-        Need::Nextest,
-    ];
-    if !args.check {
-        return ensure(&all).inspect(|()| println!("everything is there"));
+    if args.check {
+        let missing = missing(&Need::ALL)?;
+        anyhow::ensure!(missing.is_empty(), "missing: {}", missing.join(" "));
+    } else {
+        ensure(&Need::ALL)?;
     }
-    let missing = Missing::find(&all);
-    if missing.is_empty() {
-        println!("everything is there");
-        return Ok(());
+    println!("everything is there");
+    Ok(())
+}
+
+/// The names of all that is missing.
+fn missing(needs: &[Need]) -> Result<Vec<&'static str>> {
+    let mut names = Packages::missing(needs).names();
+    for (need, tool) in TOOLS {
+        if needs.contains(need) && !tool.is_there()? {
+            names.push(tool.name);
+        }
     }
-    anyhow::bail!("missing: {}", missing.names().join(" "))
+    if needs.contains(&Need::Rpc) && !grpcio::is_there()? {
+        names.push("grpcio");
+    }
+    Ok(names)
 }
 
 /// Installs what is missing for `needs`; does nothing when all is there.
 pub(crate) fn ensure(needs: &[Need]) -> Result<()> {
-    let missing = Missing::find(needs);
-    if missing.is_empty() {
-        return Ok(());
+    let packages = Packages::missing(needs);
+    if !packages.is_empty() {
+        packages.install(needs)?;
     }
-    let names = missing.names().join(" ");
-    sh::step(&format!("install {names}"), || missing.install())
-}
-
-#[derive(Debug)]
-struct Missing {
-    packages: Vec<&'static str>,
-    qemu: bool,
-    nextest: bool,
-    grpcio: bool,
-}
-
-impl Missing {
-    fn find(needs: &[Need]) -> Self {
-        let mut packages: Vec<_> = PACKAGES
-            .iter()
-            .filter(|(need, _, proof)| needs.contains(need) && !proof.holds())
-            .map(|(_, package, _)| *package)
-            .collect();
-        packages.sort_unstable();
-        packages.dedup();
-        Self {
-            packages,
-            qemu: needs.contains(&Need::Vm) && qemu_major().is_none_or(|major| major < QEMU_MAJOR),
-            nextest: needs.contains(&Need::Nextest) && sh::which("cargo-nextest").is_none(),
-            grpcio: needs.contains(&Need::Rpc) && !has_grpcio(),
+    for (need, tool) in TOOLS {
+        if needs.contains(need) {
+            tool.get()?;
         }
+    }
+    if needs.contains(&Need::Rpc) {
+        grpcio::python()?;
+    }
+    Ok(())
+}
+
+/// Packages of Debian, each with the first need that it is for.
+#[derive(Debug, PartialEq, Eq)]
+struct Packages(Vec<(Need, &'static str)>);
+
+impl Packages {
+    fn missing(needs: &[Need]) -> Self {
+        let mut missing = Vec::new();
+        for need in needs {
+            let own = PACKAGES.iter().filter(|(of, _, _)| of == need);
+            for (_, package, proof) in own {
+                if missing.iter().all(|(_, other)| other != package) && !proof.holds() {
+                    missing.push((*need, *package));
+                }
+            }
+        }
+        Self(missing)
     }
 
     fn is_empty(&self) -> bool {
-        self.packages.is_empty() && !self.qemu && !self.nextest && !self.grpcio
+        self.0.is_empty()
     }
 
     fn names(&self) -> Vec<&'static str> {
-        let mut names = self.packages.clone();
-        names.extend(self.qemu.then_some("qemu-system-x86"));
-        names.extend(self.nextest.then_some("cargo-nextest"));
-        names.extend(self.grpcio.then_some("grpcio"));
-        names
+        self.0.iter().map(|(_, package)| *package).collect()
     }
 
-    fn install(&self) -> Result<()> {
-        if self.qemu || !self.packages.is_empty() {
-            sh::need_root("installing packages")?;
-            let host = Host::read()?;
-            let lists = host.family(&sh::cache_dir()?.join("apt").join("own"))?;
-            let mut packages = self.packages.clone();
-            if host.codename == "bookworm" {
-                packages.retain(|package| *package != DOCKER_CLI);
-            }
-            if !packages.is_empty() {
-                lists.install(&packages, None)?;
-            }
-            if self.qemu {
-                install_qemu(&host, &lists)?;
-            }
+    /// As `make gcc (to build), strace (to measure)`.
+    fn explained(&self) -> String {
+        let of_one_need = |group: &[(Need, &str)]| {
+            let names: Vec<_> = group.iter().map(|(_, package)| *package).collect();
+            format!("{} ({})", names.join(" "), group[0].0.purpose())
+        };
+        let groups = self.0.chunk_by(|one, other| one.0 == other.0);
+        groups.map(of_one_need).collect::<Vec<_>>().join(", ")
+    }
+
+    fn install(&self, needs: &[Need]) -> Result<()> {
+        sh::need_root(&format!("installing {}", self.explained()))?;
+        let alone = cache::Alone::on_machine("install", "install packages")?;
+        // Another run may have installed it while this one waited.
+        let missing = Self::missing(needs);
+        if missing.is_empty() {
+            return Ok(());
         }
-        if self.nextest {
-            sh::run(Command::new("cargo").args(["install", "cargo-nextest", "--locked"]))?;
+        let what = format!("install {}", missing.explained());
+        sh::step(&what, || missing.install_alone(&alone))
+    }
+
+    fn install_alone(&self, alone: &cache::Alone) -> Result<()> {
+        let host = Host::read()?;
+        let old = host.codename == "bookworm";
+        let backports = host.backports();
+        let qemu = self.names().contains(&QEMU_PACKAGE);
+        let lists = host.own_lists((qemu && old).then_some(&backports), alone.folder())?;
+        let mut packages = self.names();
+        packages.retain(|package| !old || ![DOCKER_CLI, QEMU_PACKAGE].contains(package));
+        if !packages.is_empty() {
+            lists.install(&packages, None)?;
         }
-        if self.grpcio {
-            install_grpcio()?;
+        if qemu && old {
+            lists.install(&[QEMU_PACKAGE], Some(&backports))?;
         }
+        let still = self.0.iter().filter(|(need, package)| {
+            let own = |(of, name, _): &&(Need, &str, Proof)| of == need && name == package;
+            PACKAGES
+                .iter()
+                .filter(own)
+                .any(|(_, _, proof)| !proof.holds())
+        });
+        let still: Vec<_> = still.map(|(_, package)| *package).collect();
+        anyhow::ensure!(
+            still.is_empty(),
+            "Debian {} gave {}, but not what is needed of it: this runner knows Debian 12 and 13",
+            host.codename,
+            still.join(" ")
+        );
         Ok(())
     }
-}
-
-/// Python's gRPC library and its compiler for .proto files. Debian's know no optional fields.
-const GRPCIO: [&str; 2] = ["grpcio==1.85.1", "grpcio-tools==1.85.1"];
-
-/// The Python that has [`GRPCIO`].
-pub(crate) fn python() -> Result<PathBuf> {
-    Ok(sh::cache_dir()?.join("python/bin/python3"))
-}
-
-fn has_grpcio() -> bool {
-    let stamp = || Some(std::fs::read_to_string(stamp().ok()?).ok()? == GRPCIO.join(" "));
-    stamp().unwrap_or(false)
-}
-
-/// Written last: it tells a whole installation from half of one.
-fn stamp() -> Result<PathBuf> {
-    Ok(sh::cache_dir()?.join("python/installed"))
-}
-
-fn install_grpcio() -> Result<()> {
-    let python = python()?;
-    let folder = sh::cache_dir()?.join("python");
-    sh::run(
-        Command::new("python3")
-            .args(["-m", "venv", "--clear"])
-            .arg(&folder),
-    )?;
-    let mut pip = Command::new(&python);
-    pip.args([
-        "-m",
-        "pip",
-        "install",
-        "--quiet",
-        "--disable-pip-version-check",
-    ]);
-    sh::run(pip.args(GRPCIO))?;
-    std::fs::write(stamp()?, GRPCIO.join(" ")).context("note what was installed")
-}
-
-/// From the release itself where it is new enough, otherwise from its backports.
-fn install_qemu(host: &Host, lists: &Lists) -> Result<()> {
-    let backports = host.backports();
-    let release = (host.codename == "bookworm").then_some(backports.as_str());
-    lists.install(&["qemu-system-x86"], release)?;
-    let major = qemu_major().context("QEMU was installed and does not run")?;
-    anyhow::ensure!(
-        major >= QEMU_MAJOR,
-        "Debian gave QEMU {major}, guests need {QEMU_MAJOR} or newer"
-    );
-    Ok(())
 }
 
 impl Proof {
@@ -296,6 +317,7 @@ impl Proof {
                 let mut python = Command::new("python3");
                 sh::output(python.args(["-c", &format!("import {name}")])).is_ok()
             }
+            Self::Qemu => qemu_major().is_some_and(|major| major >= QEMU_MAJOR),
         }
     }
 }
@@ -319,5 +341,18 @@ mod tests {
         let said = "QEMU emulator version 10.0.2 (Debian 1:10.0.2+ds-2)\nCopyright";
         assert_eq!(parse_qemu_major(said), Some(10));
         assert_eq!(parse_qemu_major("qemu: not found"), None);
+    }
+
+    #[test]
+    fn what_is_installed_is_told_with_its_purpose() {
+        let packages = Packages(vec![
+            (Need::Build, "gcc"),
+            (Need::Build, "make"),
+            (Need::Bench, "time"),
+        ]);
+        assert_eq!(
+            packages.explained(),
+            "gcc make (to build), time (to measure)"
+        );
     }
 }

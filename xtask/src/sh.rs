@@ -1,5 +1,6 @@
 //! Small helpers around processes and places.
 
+use std::ffi::{OsStr, OsString};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -15,9 +16,14 @@ pub(crate) fn repo() -> PathBuf {
     manifest.parent().unwrap_or(manifest).to_path_buf()
 }
 
-/// A cargo command in this repository, by the cargo that started this program.
+/// The cargo that started this program.
+pub(crate) fn cargo_program() -> OsString {
+    std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into())
+}
+
+/// A cargo command in this repository.
 pub(crate) fn cargo(command: &str) -> Command {
-    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    let mut cargo = Command::new(cargo_program());
     cargo.arg(command).current_dir(repo());
     cargo
 }
@@ -56,6 +62,13 @@ pub(crate) fn which(name: &str) -> Option<PathBuf> {
         .chain(["/usr/sbin".into(), "/usr/bin".into(), "/sbin".into()])
         .map(|dir| dir.join(name))
         .find(|file| file.is_file())
+}
+
+/// A command that is killed when this program is: what it fills is nobody's then.
+pub(crate) fn mortal(program: impl AsRef<OsStr>) -> Command {
+    let mut command = Command::new("setpriv");
+    command.args(["--pdeathsig", "KILL", "--"]).arg(program);
+    command
 }
 
 /// So much of what a failed command said is part of the error, the rest is in the lane's log.

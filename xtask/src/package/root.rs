@@ -3,11 +3,11 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
 use super::SUITE;
-use crate::apt::Host;
-use crate::sh;
+use crate::apt::{self, Host, insistently};
+use crate::{cache, sh, watch};
 
 /// Beyond the smallest Debian there is: what the units are for and how they are checked, the shells
 /// that are completed, and what the package depends on, which dpkg alone does not fetch.
@@ -29,9 +29,6 @@ mount -t devpts -o newinstance,ptmxmode=0666 devpts "$0/dev/pts"
 mount --bind "$0/dev/pts/ptmx" "$0/dev/ptmx"
 exec chroot "$0" "$@"
 "#;
-
-/// The keys of Debian's archive.
-const KEYS: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 
 /// A tree of its own, which may be changed and booted.
 #[derive(Debug)]
@@ -88,35 +85,89 @@ impl Root {
 /// The cached tree, made when it is not there yet.
 fn base() -> Result<PathBuf> {
     sh::need_root("making a root for the package")?;
-    let roots = sh::cache_dir()?.join("roots");
     // Other packages make another tree.
-    let base = roots.join(format!("{SUITE}-{}", PACKAGES.join("-")));
-    if !base.exists() {
-        sh::step(&format!("bootstrap Debian {SUITE}"), || {
-            bootstrap(&roots, &base)
-        })?;
-    }
-    Ok(base)
+    let place = format!("roots/{SUITE}-{}", PACKAGES.join("-"));
+    let what = format!("bootstrap Debian {SUITE}");
+    cache::get(&place, &what, find, bootstrap)
 }
 
-fn bootstrap(roots: &Path, base: &Path) -> Result<()> {
-    std::fs::create_dir_all(roots).with_context(|| format!("make {}", roots.display()))?;
-    let temp = tempfile::tempdir_in(roots).context("make a directory in the cache")?;
-    let tree = temp.path().join("tree");
-    let mut command = Command::new("debootstrap");
-    command.arg("--variant=minbase");
-    command.arg(format!("--include={}", PACKAGES.join(",")));
-    if Path::new(KEYS).exists() {
-        command.arg(format!("--keyring={KEYS}"));
+fn find(base: &Path) -> Result<PathBuf> {
+    let status = std::fs::read_to_string(base.join("var/lib/dpkg/status"))
+        .context("it has no list of packages")?;
+    let paragraphs: Vec<_> = status.split("\n\n").collect();
+    for package in PACKAGES {
+        let first = format!("Package: {package}\n");
+        let own = paragraphs.iter().find(|text| text.starts_with(&first));
+        let whole = own.is_some_and(|text| text.contains("\nStatus: install ok installed\n"));
+        ensure!(whole, "{package} is not installed in it");
     }
+    Ok(base.into())
+}
+
+fn bootstrap(folder: &Path) -> Result<PathBuf> {
+    let tree = folder.join("tree");
     let host = Host::read()?;
-    sh::output(command.arg(SUITE).arg(&tree).arg(host.mirror()?))?;
+    let (mirror, keys) = (host.mirror()?, host.keys());
+    insistently("bootstrap", || {
+        if tree.exists() {
+            std::fs::remove_dir_all(&tree).context("remove half a root")?;
+        }
+        watch::run("debootstrap", debootstrap(&tree, &mirror, keys.as_deref()))
+    })?;
     // Downloads and lists, which nobody needs again.
     for folder in ["var/cache/apt/archives", "var/lib/apt/lists"] {
         let folder = tree.join(folder);
         std::fs::remove_dir_all(&folder).with_context(|| format!("remove {}", folder.display()))?;
         std::fs::create_dir_all(folder.join("partial"))?;
     }
-    // The name appears only when all is there: half a tree is never taken for a whole one.
-    std::fs::rename(&tree, base).with_context(|| format!("fill {}", base.display()))
+    Ok(tree)
+}
+
+fn debootstrap(tree: &Path, mirror: &str, keys: Option<&str>) -> Command {
+    // It mounts things in the tree. In namespaces of its own they go with it, and so does whatever
+    // it has started, when it is killed.
+    let mut command = sh::mortal("unshare");
+    command
+        .args(["--mount", "--propagation", "private"])
+        .args(["--pid", "--fork", "--kill-child", "--mount-proc"])
+        .args(["debootstrap", "--variant=minbase"])
+        .arg(format!("--include={}", PACKAGES.join(",")))
+        .args(keys.map(|keys| format!("--keyring={keys}")))
+        .arg(SUITE)
+        .arg(tree)
+        .arg(mirror);
+    // It does not read apt's settings.
+    for (variable, key) in [("http_proxy", "http"), ("https_proxy", "https")] {
+        let proxy = apt::setting(&format!("Acquire::{key}::Proxy"));
+        if let Some(proxy) = proxy.filter(|_| std::env::var_os(variable).is_none()) {
+            command.env(variable, proxy);
+        }
+    }
+    command
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_root_has_every_package_installed() {
+        let root = tempfile::tempdir().unwrap();
+        let list = root.path().join("var/lib/dpkg/status");
+        assert!(find(root.path()).is_err());
+        std::fs::create_dir_all(list.parent().unwrap()).unwrap();
+        let whole = PACKAGES.map(|name| {
+            format!("Package: {name}\nStatus: install ok installed\nPriority: optional\n")
+        });
+        std::fs::write(&list, whole.join("\n")).unwrap();
+        find(root.path()).unwrap();
+        std::fs::write(&list, whole[1..].join("\n")).unwrap();
+        let said = find(root.path()).unwrap_err().to_string();
+        assert!(said.contains(PACKAGES[0]), "{said}");
+        let half = whole
+            .join("\n")
+            .replacen("install ok installed", "install ok unpacked", 1);
+        std::fs::write(&list, half).unwrap();
+        assert!(find(root.path()).is_err());
+    }
 }

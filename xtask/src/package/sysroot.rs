@@ -3,13 +3,12 @@
 
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
 use super::SUITE;
 use crate::apt::Host;
-use crate::sh;
+use crate::{cache, sh};
 
 /// The libraries that the programs are linked with, and what compiling needs of them.
 const PACKAGES: [&str; 8] = [
@@ -50,30 +49,30 @@ impl Sysroot {
 
 /// The tree from the cache, or from Debian when it is not there yet.
 pub(super) fn get() -> Result<Sysroot> {
-    let cache = sh::cache_dir()?;
-    let path = cache.join("sysroots").join(SUITE);
-    if !path.exists() {
-        let what = format!("fetch the C library of Debian {SUITE}");
-        sh::step(&what, || fetch(&cache, &path))?;
-    }
-    Ok(Sysroot { path })
+    let what = format!("fetch the C library of Debian {SUITE}");
+    cache::get(&format!("sysroots/{SUITE}"), &what, find, fetch)
 }
 
-fn fetch(cache: &Path, path: &Path) -> Result<()> {
-    let lists = Host::read()?.suites(&[SUITE], &cache.join("apt").join(SUITE))?;
-    let parent = path.parent().context("the cache directory has no parent")?;
-    std::fs::create_dir_all(parent)?;
-    let temp = tempfile::tempdir_in(parent).context("make a directory in the cache")?;
-    let tree = temp.path().join("tree");
+fn find(path: &Path) -> Result<Sysroot> {
+    for package in PACKAGES {
+        let control = path.join("DEBIAN").join(package).join("control");
+        ensure!(control.is_file(), "it has no {package}");
+    }
+    Ok(Sysroot { path: path.into() })
+}
+
+fn fetch(folder: &Path) -> Result<PathBuf> {
+    let lists = Host::read()?.lists(SUITE, &folder.join("apt"))?;
+    let tree = folder.join("tree");
     std::fs::create_dir(&tree)?;
     for package in PACKAGES {
-        let folder = temp.path().join(package);
-        std::fs::create_dir(&folder)?;
-        let deb = lists.download(package, &folder)?;
+        let package_folder = folder.join(package);
+        std::fs::create_dir(&package_folder)?;
+        let deb = lists.download(package, &package_folder)?;
         let control = tree.join("DEBIAN").join(package);
         std::fs::create_dir_all(&control)?;
-        sh::output(Command::new("dpkg-deb").arg("-x").arg(&deb).arg(&tree))?;
-        sh::output(Command::new("dpkg-deb").arg("-e").arg(&deb).arg(&control))?;
+        sh::output(sh::mortal("dpkg-deb").arg("-x").arg(&deb).arg(&tree))?;
+        sh::output(sh::mortal("dpkg-deb").arg("-e").arg(&deb).arg(&control))?;
     }
     for folder in [
         "usr/lib/ARCH-linux-gnu",
@@ -86,7 +85,7 @@ fn fetch(cache: &Path, path: &Path) -> Result<()> {
             &tree,
         )?;
     }
-    std::fs::rename(&tree, path).with_context(|| format!("fill {}", path.display()))
+    Ok(tree)
 }
 
 /// Lets links from the root lead into the tree: `libz.so` is one, and the loader in `lib64`.

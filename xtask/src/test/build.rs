@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result};
 use serde::Deserialize;
 
-use crate::sh;
+use crate::{sh, tools};
 
 /// What the kernel tests need.
 #[derive(Debug)]
@@ -38,7 +38,8 @@ pub(crate) const WHOLE: [&str; 2] = ["--workspace", "--all-features"];
 
 /// Compiles programs and tests.
 pub(crate) fn all() -> Result<Built> {
-    sh::run(sh::cargo("nextest").arg("run").args(WHOLE).arg("--no-run"))?;
+    let mut nextest = tools::NEXTEST.command()?;
+    sh::run(nextest.args(["nextest", "run"]).args(WHOLE).arg("--no-run"))?;
     Ok(Built {
         bpfman: executable(
             sh::cargo("build").args(WHOLE).args(["--bin", "bpfman"]),

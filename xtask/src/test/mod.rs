@@ -29,7 +29,7 @@ use tally::{Table, Tally};
 Without options: checks, unit, host, image, rpc, package, 6.1, 6.12, 5.10 and reboot. With a FILTER
 the checks are left out.
 
-checks  formatting, clippy, cargo-deny, the committed eBPF objects
+checks  formatting, clippy, licenses and advisories of crates, the committed eBPF objects
 unit    every test of the workspace that needs no kernel
 host    the kernel tests on this machine's kernel, as root
 image   the tests of images on this machine's kernel, as root, with Debian's registry, skopeo,

@@ -8,7 +8,7 @@ use super::build::{Built, WHOLE};
 use super::guest::figures;
 use super::plan::Lane;
 use super::tally::{Tally, count_skips};
-use crate::{screen, setup, sh};
+use crate::{grpcio, screen, sh, tools};
 
 /// Runs the lane and counts.
 pub(super) fn run(lane: Lane, built: &Built, filter: &[String]) -> Tally {
@@ -24,9 +24,9 @@ fn count(lane: Lane, built: &Built, filter: &[String]) -> Result<Tally> {
     let report = sh::repo().join("target/nextest/default/junit.xml");
     // A report that stays behind when nextest fails early would be taken for this run's.
     let _ = std::fs::remove_file(&report);
-    let mut command = sh::cargo("nextest");
+    let mut command = tools::NEXTEST.command()?;
     command
-        .args(["run", "--status-level", "pass"])
+        .args(["nextest", "run", "--status-level", "pass"])
         .args(WHOLE)
         .args(filter);
     let tests = lane.filter().context("not a lane of nextest")?;
@@ -36,9 +36,11 @@ fn count(lane: Lane, built: &Built, filter: &[String]) -> Result<Tally> {
         command
             .env("BPFMAN_BIN", &built.bpfman)
             .env("BPFMAN_RPC_BIN", &built.daemon)
-            .env("BPFMAN_PYTHON", setup::python()?)
             .env("BPFMAN_LANE", "host")
             .env("BPFMAN_SKIPS", &skips);
+    }
+    if matches!(lane, Lane::Rpc) {
+        command.env("BPFMAN_PYTHON", grpcio::python()?);
     }
     if !filter.is_empty() {
         command.args(["--no-tests", "pass"]);
