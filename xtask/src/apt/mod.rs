@@ -13,7 +13,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use rustix::process::{Flock, FlockType, fcntl_getlk};
 
-use crate::{cache, sh, watch};
+use crate::{cache, screen, sh, watch};
 use services::{NoServices, SIGN};
 pub(crate) use sources::Host;
 
@@ -191,10 +191,10 @@ pub(crate) fn insistently(what: &str, mut work: impl FnMut() -> Result<()>) -> R
             Err(error) if may_pass(&format!("{error:#}")) => {
                 let said = format!("{error:#}");
                 let (last, seconds) = (said.lines().last().unwrap_or_default(), PAUSE.as_secs());
-                eprintln!(
-                    "── {what}: once more in {seconds} s, because of: {}",
-                    last.trim()
-                );
+                let last = last.trim();
+                screen::say(&format!(
+                    "── {what}: once more in {seconds} s, because of: {last}"
+                ));
                 std::thread::sleep(PAUSE);
             }
             done => return done,
