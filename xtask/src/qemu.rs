@@ -1,9 +1,10 @@
 //! Boots a guest and carries what it says to the caller.
 
-use std::io::{BufReader, Write as _};
+use std::fs::File;
+use std::io::{BufReader, BufWriter, Read as _, Seek as _, Write as _};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::os::unix::process::ExitStatusExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::sync::{Arc, OnceLock};
@@ -93,23 +94,20 @@ fn try_boot(
     on_frame: &mut impl FnMut(Frame) -> Result<()>,
 ) -> Result<End> {
     let temp = tempfile::tempdir().context("make a directory for the guest")?;
-    let initrd = temp.path().join("initrd");
-    let mut file = std::io::BufWriter::new(std::fs::File::create(&initrd)?);
-    root.write(&mut file)
-        .and_then(|()| file.flush())
-        .context("write the initramfs")?;
+    let initrd = initrd(root).context("write the initramfs")?;
     let socket = temp.path().join("port");
     let listener = UnixListener::bind(&socket).context("listen for the guest")?;
-    let console = temp.path().join("console");
-    let errors = temp.path().join("errors");
-    let qemu = command(machine, kernel, &initrd, &socket, &console)
-        .stderr(std::fs::File::create(&errors)?)
+    let path = temp.path().join("console");
+    let console = File::create_new(&path).and_then(|_| File::open(&path))?;
+    let errors = tempfile::tempfile()?;
+    let qemu = command(machine, kernel, initrd, &socket, &path)
+        .stderr(errors.try_clone()?)
         .spawn()
         .context("start QEMU")?;
     let mut guest = Guest::new(qemu);
 
-    let (frames, port) = receive(listener);
-    let last_lines = || last_lines(&std::fs::read(&console).unwrap_or_default());
+    let (frames, port) = receive(listener, temp.path().to_owned());
+    let last_lines = || last_lines(&all_of(&console));
     let broken = |reason: &str| Ok(End::Broken(format!("{reason}\n{}", last_lines())));
     let mut ready = false;
     loop {
@@ -125,18 +123,15 @@ fn try_boot(
             }
             Ok(Ok(Frame::Exit(status))) => return Ok(End::Exit(status)),
             Ok(Ok(Frame::Failed(reason))) => return broken(&reason),
-            Ok(Ok(Frame::Ready)) => {
-                ready = true;
-                // QEMU has read it; so it stays behind in no case, also when we are killed.
-                std::fs::remove_file(&initrd).context("remove the initramfs")?;
-            }
+            Ok(Ok(Frame::Ready)) => ready = true,
             Ok(Ok(frame)) => on_frame(frame)?,
             Ok(Err(error)) => return broken(&error.to_string()),
             // QEMU may have ended before it opened its side of the socket.
             Err(RecvTimeoutError::Timeout) if guest.qemu.try_wait()?.is_none() => {}
             Err(_) => {
                 let status = guest.qemu.wait()?;
-                let said = std::fs::read_to_string(&errors).unwrap_or_default();
+                let said = all_of(&errors);
+                let said = String::from_utf8_lossy(&said);
                 let qemu = format!("QEMU: {status}; {}", said.trim());
                 if !ready && status.signal().is_some() {
                     return Ok(End::NeverReady(qemu));
@@ -155,6 +150,21 @@ fn try_boot(
             return Ok(End::Hung(guest.late(&what, &last_lines())));
         }
     }
+}
+
+/// The file tree in a file without a name: it stays behind in no case, also when we are killed.
+fn initrd(root: &Archive) -> std::io::Result<File> {
+    let mut file = BufWriter::new(tempfile::tempfile()?);
+    root.write(&mut file)?;
+    Ok(file.into_inner()?)
+}
+
+/// What was written to a file until now. That it cannot be read is no reason to hide why it was
+/// asked for.
+fn all_of(mut file: &File) -> Vec<u8> {
+    let mut content = Vec::new();
+    let _ = file.rewind().and_then(|()| file.read_to_end(&mut content));
+    content
 }
 
 /// How long a look at a guest may be away from the next one.
@@ -232,7 +242,7 @@ impl Drop for Guest {
 fn command(
     machine: Machine<'_>,
     kernel: &Kernel,
-    initrd: &Path,
+    initrd: File,
     socket: &Path,
     console: &Path,
 ) -> Command {
@@ -254,8 +264,8 @@ fn command(
         .args(["-m", &machine.memory.to_string()])
         .arg("-kernel")
         .arg(&kernel.image)
-        .arg("-initrd")
-        .arg(initrd)
+        .args(["-initrd", "/proc/self/fd/0"])
+        .stdin(initrd)
         .args([
             "-append",
             // A busy host delays the timer that an old kernel tries out, and it panics.
@@ -275,7 +285,6 @@ fn command(
             "-device",
             &format!("virtserialport,chardev=port,name={PORT}"),
         ])
-        .stdin(Stdio::null())
         .stdout(Stdio::null());
     if let Some(disk) = machine.disk {
         // What a guest wrote is here when QEMU has ended; it need not be on this machine's disk.
@@ -299,7 +308,10 @@ fn option(path: &Path) -> String {
 type Frames = (Receiver<std::io::Result<Frame>>, Arc<OnceLock<UnixStream>>);
 
 /// Reads frames in the background until the guest's last word or the end of QEMU.
-fn receive(listener: UnixListener) -> Frames {
+///
+/// QEMU opens its files in the order of its arguments, the socket last; then nobody needs their
+/// names in `folder` any more.
+fn receive(listener: UnixListener, folder: PathBuf) -> Frames {
     let (sender, receiver) = channel();
     let port = Arc::new(OnceLock::new());
     let shared = Arc::clone(&port);
@@ -307,6 +319,8 @@ fn receive(listener: UnixListener) -> Frames {
         let Ok((stream, _)) = listener.accept() else {
             return;
         };
+        // Its owner removes what this leaves.
+        let _ = std::fs::remove_dir_all(folder);
         if let Ok(stream) = stream.try_clone()
             && stream.set_write_timeout(Some(GLANCE)).is_ok()
         {

@@ -22,7 +22,9 @@ pub(crate) struct Args {
 pub(crate) enum Need {
     /// To build the workspace.
     Build,
-    /// To run tests or the demo on this kernel.
+    /// To show the main job on this kernel.
+    Demo,
+    /// To run tests on this kernel.
     Host,
     /// To boot another kernel.
     Vm,
@@ -66,7 +68,8 @@ impl Need {
     fn purpose(self) -> &'static str {
         match self {
             Self::Build => "to build",
-            Self::Host => "for the tests' and the demo's own interfaces and programs",
+            Self::Demo => "for the demo's own interfaces and packets",
+            Self::Host => "for the tests' own interfaces and programs",
             Self::Vm => "to boot other kernels",
             Self::Bpf => "to compile eBPF",
             Self::Bench => "to measure",
@@ -111,6 +114,9 @@ const PACKAGES: &[(Need, &str, Proof)] = &[
         "zlib1g-dev",
         Proof::File("/usr/include/zlib.h"),
     ),
+    (Need::Demo, "iproute2", Proof::Program("tc")),
+    (Need::Demo, "iputils-ping", Proof::Program("ping")),
+    (Need::Demo, "bpftool", Proof::Program("bpftool")),
     (Need::Host, "iproute2", Proof::Program("tc")),
     (Need::Host, "iputils-ping", Proof::Program("ping")),
     (Need::Host, "bpftool", Proof::Program("bpftool")),

@@ -2,8 +2,11 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fmt::Write as _;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::sync::OnceLock;
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
@@ -21,17 +24,99 @@ pub(crate) fn cargo_program() -> OsString {
     std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into())
 }
 
-/// A cargo command in this repository.
+/// A cargo command in this repository. It builds into [`target_dir`].
 pub(crate) fn cargo(command: &str) -> Command {
+    let mut cargo = bare_cargo(command);
+    cargo.env("CARGO_TARGET_DIR", target_dir());
+    cargo
+}
+
+fn bare_cargo(command: &str) -> Command {
     let mut cargo = Command::new(cargo_program());
     cargo.arg(command).current_dir(repo());
+    // What `cargo run` tells this program about its package would have ring built anew after each
+    // cargo command that was typed by hand.
+    for (name, _) in std::env::vars_os() {
+        let word = name.to_string_lossy();
+        if word.starts_with("CARGO_PKG_") || word.starts_with("CARGO_MANIFEST_") {
+            cargo.env_remove(name);
+        }
+    }
     cargo
 }
 
 /// Where cargo puts what it builds.
-pub(crate) fn target_dir() -> PathBuf {
-    let dir = std::env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into());
-    repo().join(dir)
+pub(crate) fn target_dir() -> &'static Path {
+    static DIR: OnceLock<PathBuf> = OnceLock::new();
+    DIR.get_or_init(|| {
+        let asked = asked_target_dir().unwrap_or_else(|| repo().join("target"));
+        if make_takes(&asked) {
+            return asked;
+        }
+        // A relative one was joined to the folder that cargo was called in.
+        let asked = asked.canonicalize().unwrap_or(asked);
+        if make_takes(&asked) {
+            return asked;
+        }
+        let cannot = format!(
+            "make, which builds libbpf, cannot work in {}",
+            asked.display()
+        );
+        match other_target_dir(&asked) {
+            Ok(other) => {
+                let place = other.display();
+                screen::say(&format!("── what is built goes to {place}: {cannot}"));
+                other
+            }
+            Err(error) => {
+                screen::say(&format!(
+                    "── {cannot}, and there is no other place: {error:#}"
+                ));
+                asked
+            }
+        }
+    })
+}
+
+/// As cargo itself would choose, by environment or configuration, from where it was called.
+fn asked_target_dir() -> Option<PathBuf> {
+    let here = std::env::current_dir().ok()?;
+    let mut cargo = bare_cargo("metadata");
+    cargo.args(["--no-deps", "--format-version", "1", "--manifest-path"]);
+    cargo.arg(repo().join("Cargo.toml")).current_dir(here);
+    let said: serde_json::Value = serde_json::from_str(&output(&mut cargo).ok()?).ok()?;
+    Some(said["target_directory"].as_str()?.into())
+}
+
+/// Blanks separate words in a makefile, and much else means something to it or to its shell.
+fn make_takes(path: &Path) -> bool {
+    let plain = |letter: char| letter.is_alphanumeric() || "/._-+,@~".contains(letter);
+    path.to_str().is_some_and(|path| path.chars().all(plain))
+}
+
+/// A folder of this user that make can work in, always the same for the same `asked`.
+fn other_target_dir(asked: &Path) -> Result<PathBuf> {
+    let mut hasher = DefaultHasher::new();
+    asked.hash(&mut hasher);
+    let cache = cache_dir()?;
+    let parent = if make_takes(&cache) {
+        cache
+    } else {
+        own_folder()?
+    };
+    Ok(parent.join(format!("target-{:016x}", hasher.finish())))
+}
+
+/// In a place where others may make folders too: one that they have prepared is refused.
+fn own_folder() -> Result<PathBuf> {
+    let user = rustix::process::geteuid().as_raw();
+    let path = PathBuf::from(format!("/var/tmp/bpfman-{user}"));
+    // It may be there already.
+    let _ = std::fs::DirBuilder::new().mode(0o700).create(&path);
+    let found = path.symlink_metadata()?;
+    let ours = found.is_dir() && found.uid() == user && found.mode() & 0o777 == 0o700;
+    anyhow::ensure!(ours, "{} belongs to somebody else", path.display());
+    Ok(path)
 }
 
 /// Where things lie that are costly to get and outlive a checkout: kernels, package lists.
@@ -145,4 +230,35 @@ pub(crate) fn step<T>(what: &str, work: impl FnOnce() -> Result<T>) -> Result<T>
     let seconds = start.elapsed().as_secs_f64();
     screen::say(&format!("── {what}: {outcome} in {seconds:.1} s"));
     done
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn make_takes_plain_paths_only() {
+        for path in ["/root/bpfman/target", "/home/jörg/x+y_1.0~/target-2"] {
+            assert!(make_takes(Path::new(path)), "{path}");
+        }
+        for path in [
+            "/home/a b/target",
+            "/x%/target",
+            "/x:y",
+            "/a'b",
+            "/$x",
+            "/a#b",
+        ] {
+            assert!(!make_takes(Path::new(path)), "{path}");
+        }
+    }
+
+    #[test]
+    fn the_readme_names_the_rust_that_is_needed() {
+        let wanted = concat!("Rust ", env!("CARGO_PKG_RUST_VERSION"), " or newer");
+        for name in ["README.md", "CONTRIBUTING.md"] {
+            let text = std::fs::read_to_string(repo().join(name)).unwrap();
+            assert!(text.contains(wanted), "{name} does not say: {wanted}");
+        }
+    }
 }

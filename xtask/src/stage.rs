@@ -46,7 +46,7 @@ pub(crate) fn veth() -> Result<()> {
     if no_ipv6.exists() {
         std::fs::write(no_ipv6, "1").context("turn IPv6 off")?;
         let path = no_ipv6.to_string_lossy();
-        sh::run(in_peer("busybox").args(["sh", "-c", &format!("echo 1 > {path}")]))?;
+        sh::output(in_peer("sh").args(["-c", &format!("echo 1 > {path}")]))?;
     }
     let (near, far) = ("02:00:00:00:00:01", "02:00:00:00:00:02");
     ip(&format!(
@@ -78,6 +78,12 @@ pub(crate) fn ip(words: &str) -> Result<()> {
     Ok(())
 }
 
+/// The release of the running kernel.
+pub(crate) fn kernel() -> String {
+    let name = rustix::system::uname();
+    name.release().to_string_lossy().into_owned()
+}
+
 /// Whether the kernel takes extension programs, which chains are made of.
 pub(crate) fn takes_extensions() -> Result<bool> {
     let probed = sh::output(Command::new("bpftool").args(["-j", "feature", "probe", "kernel"]))?;
@@ -88,10 +94,10 @@ pub(crate) fn takes_extensions() -> Result<bool> {
         .context("bpftool does not say whether the kernel has extension programs")
 }
 
-/// The release build of `bpfman`: what users run.
-pub(crate) fn release() -> Result<PathBuf> {
-    sh::run(sh::cargo("build").args(["--release", "--quiet", "--package", "bpfman"]))?;
-    Ok(sh::target_dir().join("release/bpfman"))
+/// Builds `bpfman` with a profile of the root `Cargo.toml`, with all that cargo says on the way.
+pub(crate) fn build(profile: &str) -> Result<PathBuf> {
+    sh::run(sh::cargo("build").args(["--profile", profile, "--package", "bpfman"]))?;
+    Ok(sh::target_dir().join(profile).join("bpfman"))
 }
 
 /// A committed object, as `examples/xdp_counter`.

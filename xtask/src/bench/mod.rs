@@ -77,7 +77,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     if args.scale {
         setup::ensure(&[Need::Bpf])?;
     }
-    let bpfman = sh::step("build bpfman (release)", stage::release)?;
+    let bpfman = sh::step("build bpfman (release)", || stage::build("release"))?;
     let path = bpfman.to_string_lossy().into_owned();
     let scale = args.scale.then_some("--scale");
     if !args.guest_only {

@@ -19,7 +19,7 @@ const SOCKET: &str = "/run/bpfman-sock/bpfman.sock";
 pub(super) fn build() -> Result<()> {
     for what in [&["--bin", "bpfman-rpc"], &["--example", "measure"]] {
         let mut cargo = sh::cargo("build");
-        cargo.args(["--release", "--quiet", "--package", "bpfman-rpc"]);
+        cargo.args(["--release", "--package", "bpfman-rpc"]);
         sh::run(cargo.args(what))?;
     }
     Ok(())

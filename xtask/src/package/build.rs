@@ -44,7 +44,7 @@ pub(super) fn build(sysroot: &Sysroot, profile: Profile) -> Result<Binaries> {
     let variable = triple.replace('-', "_");
     let mut command = sh::cargo("build");
     command
-        .args(["--quiet", "--locked", "--target", &triple, "--target-dir"])
+        .args(["--locked", "--target", &triple, "--target-dir"])
         .arg(&target)
         .args(["--package", "bpfman", "--bin", "bpfman"])
         .args(["--package", "bpfman-rpc", "--bin", "bpfman-rpc"])
