@@ -187,20 +187,27 @@ pub(crate) fn setting(key: &str) -> Option<String> {
 /// Tries again what failed for a reason that may go away.
 pub(crate) fn insistently(what: &str, mut work: impl FnMut() -> Result<()>) -> Result<()> {
     for _ in 1..TRIES {
-        match work() {
-            Err(error) if may_pass(&format!("{error:#}")) => {
-                let said = format!("{error:#}");
-                let (last, seconds) = (said.lines().last().unwrap_or_default(), PAUSE.as_secs());
-                let last = last.trim();
-                screen::say(&format!(
-                    "── {what}: once more in {seconds} s, because of: {last}"
-                ));
-                std::thread::sleep(PAUSE);
-            }
-            done => return done,
+        let Err(error) = work() else {
+            return Ok(());
+        };
+        let said = format!("{error:#}");
+        if !may_pass(&said) {
+            return Err(error);
         }
+        let (reason, seconds) = (reason(&said), PAUSE.as_secs());
+        screen::say(&format!(
+            "── {what}: once more in {seconds} s, because of: {reason}"
+        ));
+        std::thread::sleep(PAUSE);
     }
     work()
+}
+
+/// The line that says most: the last ones of apt only sum up.
+fn reason(said: &str) -> &str {
+    let mut lines = said.lines().map(str::trim);
+    let first = lines.find(|line| line.starts_with("E: "));
+    first.or(said.lines().last()).unwrap_or_default()
 }
 
 fn may_pass(said: &str) -> bool {
@@ -264,6 +271,13 @@ mod tests {
         assert!(!may_pass(
             "W: GPG error: … NO_PUBKEY 1\nE: Failed to fetch x"
         ));
+    }
+
+    #[test]
+    fn the_reason_is_the_first_error() {
+        let said = "apt-get ended, and said at last:\n  Reading…\n  E: Failed to fetch\n  E: Some";
+        assert_eq!(reason(said), "E: Failed to fetch");
+        assert_eq!(reason("setpriv is not there"), "setpriv is not there");
     }
 
     #[test]

@@ -30,6 +30,12 @@ mount --bind "$0/dev/pts/ptmx" "$0/dev/ptmx"
 exec chroot "$0" "$@"
 "#;
 
+/// debootstrap takes no path with blanks: `$0` is the folder that it works in.
+const BOOTSTRAP: &str = r#"
+mount --bind "$0" /mnt
+exec debootstrap "$@"
+"#;
+
 /// A tree of its own, which may be changed and booted.
 #[derive(Debug)]
 pub(crate) struct Root {
@@ -112,7 +118,7 @@ fn bootstrap(folder: &Path) -> Result<PathBuf> {
         if tree.exists() {
             std::fs::remove_dir_all(&tree).context("remove half a root")?;
         }
-        watch::run("debootstrap", debootstrap(&tree, &mirror, keys.as_deref()))
+        watch::run("debootstrap", debootstrap(folder, &mirror, keys.as_deref()))
     })?;
     // Downloads and lists, which nobody needs again.
     for folder in ["var/cache/apt/archives", "var/lib/apt/lists"] {
@@ -123,19 +129,20 @@ fn bootstrap(folder: &Path) -> Result<PathBuf> {
     Ok(tree)
 }
 
-fn debootstrap(tree: &Path, mirror: &str, keys: Option<&str>) -> Command {
+/// Fills `tree` in this folder.
+fn debootstrap(folder: &Path, mirror: &str, keys: Option<&str>) -> Command {
     // It mounts things in the tree. In namespaces of its own they go with it, and so does whatever
     // it has started, when it is killed.
     let mut command = sh::mortal("unshare");
     command
         .args(["--mount", "--propagation", "private"])
         .args(["--pid", "--fork", "--kill-child", "--mount-proc"])
-        .args(["debootstrap", "--variant=minbase"])
+        .args(["sh", "-ec", BOOTSTRAP])
+        .arg(folder)
+        .arg("--variant=minbase")
         .arg(format!("--include={}", PACKAGES.join(",")))
         .args(keys.map(|keys| format!("--keyring={keys}")))
-        .arg(SUITE)
-        .arg(tree)
-        .arg(mirror);
+        .args([SUITE, "/mnt/tree", mirror]);
     // It does not read apt's settings.
     for (variable, key) in [("http_proxy", "http"), ("https_proxy", "https")] {
         let proxy = apt::setting(&format!("Acquire::{key}::Proxy"));
