@@ -8,6 +8,7 @@ mod exchange;
 mod links;
 mod matrix;
 mod recovery;
+mod shapes;
 
 use std::fs;
 
