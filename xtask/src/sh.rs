@@ -26,23 +26,29 @@ pub(crate) fn cargo_program() -> OsString {
 
 /// A cargo command in this repository. It builds into [`target_dir`].
 pub(crate) fn cargo(command: &str) -> Command {
-    let mut cargo = bare_cargo(command);
-    cargo.env("CARGO_TARGET_DIR", target_dir());
+    let mut cargo = for_cargo(Command::new(cargo_program()));
+    cargo.arg(command);
     cargo
 }
 
-fn bare_cargo(command: &str) -> Command {
-    let mut cargo = Command::new(cargo_program());
-    cargo.arg(command).current_dir(repo());
+/// A program that calls cargo in this repository, which then builds into [`target_dir`].
+pub(crate) fn for_cargo(program: Command) -> Command {
+    let mut program = in_repo(program);
+    program.env("CARGO_TARGET_DIR", target_dir());
+    program
+}
+
+fn in_repo(mut program: Command) -> Command {
+    program.current_dir(repo());
     // What `cargo run` tells this program about its package would have ring built anew after each
     // cargo command that was typed by hand.
     for (name, _) in std::env::vars_os() {
         let word = name.to_string_lossy();
         if word.starts_with("CARGO_PKG_") || word.starts_with("CARGO_MANIFEST_") {
-            cargo.env_remove(name);
+            program.env_remove(name);
         }
     }
-    cargo
+    program
 }
 
 /// Where cargo puts what it builds.
@@ -81,8 +87,9 @@ pub(crate) fn target_dir() -> &'static Path {
 /// As cargo itself would choose, by environment or configuration, from where it was called.
 fn asked_target_dir() -> Option<PathBuf> {
     let here = std::env::current_dir().ok()?;
-    let mut cargo = bare_cargo("metadata");
-    cargo.args(["--no-deps", "--format-version", "1", "--manifest-path"]);
+    let mut cargo = in_repo(Command::new(cargo_program()));
+    cargo.args(["metadata", "--no-deps", "--format-version", "1"]);
+    cargo.arg("--manifest-path");
     cargo.arg(repo().join("Cargo.toml")).current_dir(here);
     let said: serde_json::Value = serde_json::from_str(&output(&mut cargo).ok()?).ok()?;
     Some(said["target_directory"].as_str()?.into())

@@ -58,9 +58,7 @@ impl Tool {
 
     /// A command of this tool for this repository.
     pub(crate) fn command(self) -> Result<Command> {
-        let mut command = Command::new(self.get()?);
-        command.current_dir(sh::repo());
-        Ok(command)
+        Ok(sh::for_cargo(Command::new(self.get()?)))
     }
 
     pub(crate) fn is_there(self) -> Result<bool> {

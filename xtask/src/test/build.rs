@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result};
 use serde::Deserialize;
 
-use crate::{sh, tools};
+use crate::sh;
 
 /// What the kernel tests need.
 #[derive(Debug)]
@@ -30,37 +30,26 @@ struct Artifact {
 #[derive(Deserialize)]
 struct Target {
     name: String,
+    kind: Vec<String>,
 }
 
 /// Arguments of every cargo command that compiles: the whole workspace, so that features are the
 /// same, and all of them, the fault points among them.
 pub(crate) const WHOLE: [&str; 2] = ["--workspace", "--all-features"];
 
-/// Compiles programs and tests.
+/// Compiles programs and tests, with all that cargo says on the way.
 pub(crate) fn all() -> Result<Built> {
-    let mut nextest = tools::NEXTEST.command()?;
-    sh::run(nextest.args(["nextest", "run"]).args(WHOLE).arg("--no-run"))?;
+    let tests = messages(sh::cargo("test").args(WHOLE).arg("--no-run"))?;
+    // By name: this runner itself has other features here, and must stay where it was started.
+    let bins = ["--bin", "bpfman", "--bin", "bpfman-rpc"];
+    let programs = messages(sh::cargo("build").args(WHOLE).args(bins))?;
+    let program = |name| find_executable(&programs, "bin", name);
+    let test = |name| find_executable(&tests, "test", name);
     Ok(Built {
-        bpfman: executable(
-            sh::cargo("build").args(WHOLE).args(["--bin", "bpfman"]),
-            "bpfman",
-        )?,
-        daemon: executable(
-            sh::cargo("build").args(WHOLE).args(["--bin", "bpfman-rpc"]),
-            "bpfman-rpc",
-        )?,
-        tests: executable(
-            sh::cargo("test")
-                .args(WHOLE)
-                .args(["--no-run", "--test", "kernel"]),
-            "kernel",
-        )?,
-        reboot: executable(
-            sh::cargo("test")
-                .args(WHOLE)
-                .args(["--no-run", "--test", "reboot"]),
-            "reboot",
-        )?,
+        bpfman: program("bpfman")?,
+        daemon: program("bpfman-rpc")?,
+        tests: test("kernel")?,
+        reboot: test("reboot")?,
     })
 }
 
@@ -68,23 +57,25 @@ pub(crate) fn all() -> Result<Built> {
 pub(crate) fn images() -> Result<PathBuf> {
     let mut command = sh::cargo("test");
     command.args(WHOLE).args(["--no-run", "--test", "image"]);
-    executable(&mut command, "image")
+    find_executable(&messages(&mut command)?, "test", "image")
 }
 
-fn executable(command: &mut Command, name: &str) -> Result<PathBuf> {
+fn messages(command: &mut Command) -> Result<String> {
     command
-        .args(["--quiet", "--message-format", "json-render-diagnostics"])
+        .args(["--message-format", "json-render-diagnostics"])
         .stderr(Stdio::inherit());
-    let messages = sh::output(command)?;
-    find_executable(&messages, name).with_context(|| format!("cargo built no {name}"))
+    sh::output(command)
 }
 
-fn find_executable(messages: &str, name: &str) -> Option<PathBuf> {
+/// A library's own tests have its name, and are of another kind than tests of that name.
+fn find_executable(messages: &str, kind: &str, name: &str) -> Result<PathBuf> {
     messages
         .lines()
         .filter_map(|line| serde_json::from_str::<Artifact>(line).ok())
         .filter(|artifact| artifact.target.name == name)
+        .filter(|artifact| artifact.target.kind.iter().any(|own| own == kind))
         .find_map(|artifact| artifact.executable)
+        .with_context(|| format!("cargo built no {kind} {name}"))
 }
 
 #[cfg(test)]
@@ -93,13 +84,11 @@ mod tests {
 
     #[test]
     fn the_executable_is_found_among_cargos_messages() {
-        let messages = r#"{"reason":"compiler-artifact","target":{"name":"kernel","kind":["lib"]},"executable":null}
+        let messages = r#"{"reason":"compiler-artifact","target":{"name":"kernel","kind":["lib"]},"executable":"/t/deps/kernel-0"}
 {"reason":"compiler-artifact","target":{"name":"kernel","kind":["test"]},"executable":"/t/deps/kernel-1"}
 {"reason":"build-finished","success":true}"#;
-        assert_eq!(
-            find_executable(messages, "kernel"),
-            Some("/t/deps/kernel-1".into())
-        );
-        assert_eq!(find_executable(messages, "other"), None);
+        let found = find_executable(messages, "test", "kernel").unwrap();
+        assert_eq!(found, PathBuf::from("/t/deps/kernel-1"));
+        assert!(find_executable(messages, "test", "other").is_err());
     }
 }

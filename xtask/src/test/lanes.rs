@@ -3,7 +3,7 @@
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 
 use super::build::Built;
 use super::close;
@@ -152,7 +152,13 @@ fn boot(kernel: Version, part: usize, built: &Built, filter: &[String]) -> Resul
     run.cpus = cpus(kernel);
     let mut watch = Watch::new(lane);
     let end = run.boot(|frame| watch.frame(frame))?;
-    Ok(watch.finish(&end))
+    let tally = watch.finish(&end);
+    ensure!(
+        watch.planned > 0 || !filter.is_empty() || !tally.failed.is_empty(),
+        "there is no test in {}",
+        built.tests.display()
+    );
+    Ok(tally)
 }
 
 /// Follows a guest through its tests.
