@@ -14,7 +14,8 @@ use crate::{Output, Sandbox, servers::end, wait_until};
 const PATH: &str = "/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// What it needs besides its folder: control groups, which the sandbox's own /sys has not, of the
-/// version that the machine uses.
+/// version that the machine uses; and forwarding, without which docker warns of it at each step of a
+/// build. A new network namespace has it where the machine has, so where docker runs already.
 const START: &str = r#"
 set -e
 mount -t tmpfs tmpfs /sys/fs/cgroup
@@ -24,6 +25,7 @@ for name in $controllers; do
     mount -t cgroup -o "$name" cgroup "/sys/fs/cgroup/$name"
 done
 [ "$controllers" ] || mount -t cgroup2 cgroup2 /sys/fs/cgroup
+echo 1 > /proc/sys/net/ipv4/ip_forward
 exec dockerd --iptables=false --bridge=none --ip-forward=false --ip-masq=false \
     -H "unix://$1/docker.sock" --data-root "$1/data" --exec-root "$1/exec" -p "$1/pid"
 "#;
