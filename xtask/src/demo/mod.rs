@@ -121,7 +121,7 @@ fn in_guest(bpfman: &Path) -> Result<()> {
 
 fn passed(bpfman: &Path, whole: bool, prepared: Duration, all: Duration) -> Result<()> {
     let release = stage::kernel();
-    heading("The demo passed")?;
+    heading("What was shown")?;
     if whole {
         tell(format_args!(
             "All of it ran on {release}, this machine's kernel."
@@ -132,21 +132,22 @@ fn passed(bpfman: &Path, whole: bool, prepared: Duration, all: Duration) -> Resu
              a chain of three XDP programs with the others ran on Debian's kernel 6.12 in QEMU."
         ))?;
     }
-    tell(format_args!(
-        "{GONE}.\nIt took {}, {} of it before the first program was loaded.\n",
-        minutes(all),
-        minutes(prepared)
-    ))?;
     let repo = sh::repo();
     let program = bpfman.strip_prefix(&repo).unwrap_or(bpfman).display();
     tell(format_args!(
-        "Next, as root in {}:\n\
+        "{GONE}.\n\n\
+         Next, as root in {}:\n\
          \x20 {program} load file --path bpf/examples/xdp_counter.bpf.o --name xdp_stats xdp --iface lo\n\
          \x20 {program} list\n\
          \x20 {program} unload ID    # the number that `load` printed\n\
          \x20 cargo xtask package    # the release build, as a Debian package\n\
          \x20 cargo xtask test       # all checks and tests",
         repo.display()
+    ))?;
+    heading(format_args!(
+        "The demo passed in {}, {} of it before the first program was loaded",
+        minutes(all),
+        minutes(prepared)
     ))
 }
 
