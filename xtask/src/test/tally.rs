@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use super::plan::Times;
 use crate::screen::clock;
-use crate::sh;
 
-/// So many failures are shown with the end of what they said. When more fail, it is for the same
-/// reason.
+/// So many failures are shown with what they said. When more fail, it is for the same reason.
 const SHOWN: usize = 20;
 /// So many lines of each: the whole is in the lane's log.
-const LAST_LINES: usize = 25;
+const LINES: usize = 25;
+/// What happened before a panic.
+const BEFORE: usize = 8;
 
 /// Something that failed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -165,7 +165,7 @@ impl Table {
             let failure: &Failure = failure;
             writeln!(f, "\nFAILED in {lane}: {}", failure.name)?;
             if index < SHOWN {
-                for line in sh::last_lines(&failure.said, LAST_LINES).lines() {
+                for line in reason(&failure.said) {
                     writeln!(f, "  | {line}")?;
                 }
             }
@@ -173,6 +173,33 @@ impl Table {
         }
         Ok(())
     }
+}
+
+/// Of what a failure said, the lines around its panic, or the last ones; without the frames of
+/// backtraces.
+fn reason(said: &str) -> Vec<&str> {
+    let lines: Vec<_> = said.lines().filter(|line| !is_frame(line)).collect();
+    let panic = lines.iter().position(|line| line.contains("panicked at "));
+    let from = match panic {
+        Some(panic) => panic.saturating_sub(BEFORE),
+        None => lines.len().saturating_sub(LINES),
+    };
+    lines.into_iter().skip(from).take(LINES).collect()
+}
+
+/// `  12: function`, `     at file:line:column`, and what stands around them.
+fn is_frame(line: &str) -> bool {
+    let line = line.trim_start();
+    let number = line.trim_start_matches(|letter: char| letter.is_ascii_digit());
+    let is_numbered = number.len() < line.len() && number.starts_with(": ");
+    let words = [
+        "at /",
+        "at ./",
+        "stack backtrace:",
+        "note: Some details are",
+        "note: run with",
+    ];
+    line.is_empty() || is_numbered || words.iter().any(|word| line.starts_with(word))
 }
 
 #[cfg(test)]
@@ -223,6 +250,21 @@ FAILED in 5.10: the lane itself
 "
             )
         );
+    }
+
+    #[test]
+    fn the_reason_is_the_panic_without_its_frames() {
+        let before: Vec<_> = (0..20).map(|line| format!("$ command {line}\n")).collect();
+        let before = before.concat();
+        let said = format!(
+            "{before}thread 'main' panicked at tests/smoke.rs:13:5:\n  left: 1\n right: 2\n\
+             stack backtrace:\n   0: core::panicking\n             at /rustc/x.rs:1:2\n\
+             note: Some details are omitted\n\n+ pin 7\n"
+        );
+        let shown = reason(&said);
+        assert_eq!(shown[0], "$ command 12");
+        let panic = "thread 'main' panicked at tests/smoke.rs:13:5:";
+        assert_eq!(shown[8..], [panic, "  left: 1", " right: 2", "+ pin 7"]);
     }
 
     #[test]
