@@ -116,7 +116,8 @@ impl Lane {
     /// What it needs beside a build.
     pub(super) fn needs(self) -> &'static [Need] {
         match self {
-            Self::Checks | Self::Unit => &[],
+            Self::Checks => &[Need::Bpf, Need::Deny],
+            Self::Unit => &[],
             Self::Host => &[Need::Host],
             Self::Image => &[Need::Host, Need::Registry, Need::Images],
             Self::Rpc => &[Need::Host, Need::Registry, Need::Images, Need::Rpc],
