@@ -179,7 +179,7 @@ fn failures_say_what_and_why() {
     insta::assert_snapshot!(
         [
             "image generate-build-args -b bpf/absent.o".to_owned(),
-            "image generate-build-args -b bpf/README.md".to_owned(),
+            "image generate-build-args -b Containerfile.bytecode".to_owned(),
             "image generate-build-args -c docs".to_owned(),
             format!("image generate-build-args --bc-s390x-eb {LITTLE}"),
             format!("image generate-build-args --bc-amd64-el {LITTLE} --bc-s390x-eb bpf/test/xdp_bpfeb.bpf.o"),

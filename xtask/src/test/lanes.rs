@@ -17,12 +17,13 @@ use crate::sh;
 use crate::vm::Run;
 use crate::wire::Frame;
 
-/// For one test, without the time in which the machine let the guest wait.
-pub(super) const TEST_LIMIT: Duration = Duration::from_mins(5);
+/// For one test, without the time in which the machine let the guest wait. Longer than `wait_until`
+/// of the testkit is patient, whose message says more.
+pub(super) const TEST_LIMIT: Duration = Duration::from_mins(7);
 /// For all tests of one guest, likewise.
 const GUEST_LIMIT: Duration = Duration::from_mins(40);
 /// A guest that says nothing for longer than one test may take does not get to its end, likewise.
-pub(super) const SILENCE: Duration = Duration::from_mins(7);
+pub(super) const SILENCE: Duration = Duration::from_mins(9);
 /// Guests that share the tests of a kernel.
 const PARTS: usize = 2;
 

@@ -11,7 +11,7 @@ use crate::screen::clock;
 const SHOWN: usize = 20;
 /// So many lines of each: the whole is in the lane's log.
 const LINES: usize = 25;
-/// What happened before a panic.
+/// So many of them are kept for what happened before a panic.
 const BEFORE: usize = 8;
 
 /// Something that failed.
@@ -180,10 +180,8 @@ impl Table {
 fn reason(said: &str) -> Vec<&str> {
     let lines: Vec<_> = said.lines().filter(|line| !is_frame(line)).collect();
     let panic = lines.iter().position(|line| line.contains("panicked at "));
-    let from = match panic {
-        Some(panic) => panic.saturating_sub(BEFORE),
-        None => lines.len().saturating_sub(LINES),
-    };
+    let last = lines.len().saturating_sub(LINES);
+    let from = panic.map_or(last, |panic| panic.saturating_sub(BEFORE).min(last));
     lines.into_iter().skip(from).take(LINES).collect()
 }
 
@@ -256,15 +254,22 @@ FAILED in 5.10: the lane itself
     fn the_reason_is_the_panic_without_its_frames() {
         let before: Vec<_> = (0..20).map(|line| format!("$ command {line}\n")).collect();
         let before = before.concat();
+        let after: Vec<_> = (0..20).map(|line| format!("+ pin {line}\n")).collect();
+        let after = after.concat();
         let said = format!(
             "{before}thread 'main' panicked at tests/smoke.rs:13:5:\n  left: 1\n right: 2\n\
              stack backtrace:\n   0: core::panicking\n             at /rustc/x.rs:1:2\n\
-             note: Some details are omitted\n\n+ pin 7\n"
+             note: Some details are omitted\n\n{after}"
         );
         let shown = reason(&said);
         assert_eq!(shown[0], "$ command 12");
         let panic = "thread 'main' panicked at tests/smoke.rs:13:5:";
-        assert_eq!(shown[8..], [panic, "  left: 1", " right: 2", "+ pin 7"]);
+        assert_eq!(shown[8..12], [panic, "  left: 1", " right: 2", "+ pin 0"]);
+        assert_eq!(shown.len(), LINES);
+        // Where less follows, more of what was before is shown.
+        let shown = reason(said.split("+ pin").next().unwrap_or_default());
+        assert_eq!(shown[0], "$ command 0");
+        assert_eq!(shown.len(), 23);
     }
 
     #[test]
