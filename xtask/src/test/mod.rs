@@ -37,7 +37,10 @@ image   the tests of images on this machine's kernel, as root, with Debian's reg
 rpc     the tests of the daemon on this machine's kernel, as root, with tonic's client and Python's
 package the Debian package, installed into a Debian 12 in a folder, as root
 5.10 …  the same kernel tests in QEMU
-reboot  a Debian 12 with the package, its units and manifests, started twice in QEMU on one disk")]
+reboot  a Debian 12 with the package, its units and manifests, started twice in QEMU on one disk
+
+What the lanes print is in xtask-test/LANE.log below cargo's target folder. At the end come a table,
+what each failure said, and the command that runs it again.")]
 pub(crate) struct Args {
     /// Run only tests whose name contains one of these
     filter: Vec<String>,
