@@ -165,6 +165,8 @@ impl Sandbox {
             .env("BPFMAN_CONFIG", CONFIG)
             .env("BPFMAN_IMAGE_DIR", IMAGES)
             .env("HOME", HOME)
+            // What podman 5 says of every machine with the older cgroups.
+            .env("PODMAN_IGNORE_CGROUPSV1_WARNING", "1")
             .env("TZ", "UTC");
         command
     }

@@ -93,6 +93,8 @@ enum Proof {
     Module(&'static str),
     /// QEMU that is new enough.
     Qemu,
+    /// What docker builds images with since version 23.
+    Buildx,
 }
 
 const PACKAGES: &[(Need, &str, Proof)] = &[
@@ -144,6 +146,7 @@ const PACKAGES: &[(Need, &str, Proof)] = &[
     (Need::Images, "podman", Proof::Program("podman")),
     (Need::Images, "docker.io", Proof::Program("dockerd")),
     (Need::Images, DOCKER_CLI, Proof::Program("docker")),
+    (Need::Images, DOCKER_BUILDX, Proof::Buildx),
     (Need::Images, "containerd", Proof::Program("containerd")),
     (Need::Images, "apache2-utils", Proof::Program("htpasswd")),
     (Need::Images, "openssl", Proof::Program("openssl")),
@@ -182,6 +185,8 @@ const PACKAGES: &[(Need, &str, Proof)] = &[
 
 /// Debian 12 has it in `docker.io`.
 const DOCKER_CLI: &str = "docker-cli";
+/// Debian 12 has none, and its docker needs none.
+const DOCKER_BUILDX: &str = "docker-buildx";
 
 const QEMU_PACKAGE: &str = "qemu-system-x86";
 const QEMU: &str = "qemu-system-x86_64";
@@ -289,7 +294,8 @@ impl Packages {
         let qemu = self.names().contains(&QEMU_PACKAGE);
         let lists = host.own_lists((qemu && old).then_some(&backports), alone.folder())?;
         let mut packages = self.names();
-        packages.retain(|package| !old || ![DOCKER_CLI, QEMU_PACKAGE].contains(package));
+        packages
+            .retain(|package| !old || ![DOCKER_CLI, DOCKER_BUILDX, QEMU_PACKAGE].contains(package));
         if !packages.is_empty() {
             lists.install(&packages, None)?;
         }
@@ -323,9 +329,16 @@ impl Proof {
                 let mut python = Command::new("python3");
                 sh::output(python.args(["-c", &format!("import {name}")])).is_ok()
             }
+            Self::Buildx => docker_builds(),
             Self::Qemu => qemu_major().is_some_and(|major| major >= QEMU_MAJOR),
         }
     }
+}
+
+/// Whether docker has what it builds with, or its Debian knows nothing of that.
+fn docker_builds() -> bool {
+    let plugin = Path::new("/usr/libexec/docker/cli-plugins/docker-buildx");
+    plugin.exists() || Host::read().is_ok_and(|host| host.codename == "bookworm")
 }
 
 fn qemu_major() -> Option<u32> {

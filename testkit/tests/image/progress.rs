@@ -22,12 +22,9 @@ fn large(sandbox: &Sandbox, megabytes: u32) -> Image {
     fs::create_dir_all(&dir).unwrap();
     let file = dir.join("large.bpf.o");
     let object = example("xdp_pass").path;
-    let line = format!(
-        "(cat {}; head -c {megabytes}M /dev/urandom) >{}",
-        object.display(),
-        file.display()
-    );
-    tool("sh", &["-c", &line]).ok();
+    let line = format!("(cat \"$0\"; head -c {megabytes}M /dev/urandom) >\"$1\"");
+    let (from, to) = (object.to_string_lossy(), file.to_string_lossy());
+    tool("sh", &["-c", &line, &from, &to]).ok();
     let mut image = Image::of_file(&file);
     image.layer = testkit::oci::filter(&image.layer, "gzip -1 -c");
     image.layer_type += "+gzip";
