@@ -27,13 +27,15 @@ const ENABLED: [&str; 4] = [
 
 /// Places whose content is none of a package's: dpkg's own notes, logs, caches of others that have
 /// seen it, and what the checks leave: shells and systemd-analyze keep something.
-const NOT_OURS: [&str; 7] = [
+const NOT_OURS: [&str; 8] = [
     "var/lib/dpkg/",
     "var/log/",
     "var/cache/",
     "proc/",
     "root/.config",
     "root/.local",
+    // What a newer mount(8) keeps for itself.
+    "run/mount",
     "run/systemd/",
 ];
 
