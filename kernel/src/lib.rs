@@ -30,7 +30,7 @@ mod uprobe;
 
 pub use chain::{
     Access, Config, Dispatcher, Format, Hold, Hook, Live, LiveChain, Side, Swapped, dismantle,
-    forget_link, slot, sweep,
+    finish_removing, forget_link, slot, sweep,
 };
 pub use diagnose::{
     Feature, Lack, did_you_mean_function, lacks_sys_admin, memory_is_limited, missing_feature,

@@ -23,6 +23,7 @@ use crate::{
 
 /// Everything, in the order in which one step relies on the other.
 pub(crate) fn run(session: &mut Session) -> Result<()> {
+    kernel::finish_removing(&session.pins)?;
     finish_pending(session)?;
     let mut pinned = Pinned::find(&session.pins)?;
     let Findings { gone, moved } = compare(session, &pinned)?;

@@ -11,6 +11,7 @@ mod xdp;
 
 use std::{
     ffi::OsStr,
+    io::ErrorKind,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
     path::{Path, PathBuf},
 };
@@ -419,7 +420,33 @@ pub fn dismantle(pins: &PinTree, side: Side, place: Place, dispatcher: ProgramId
     if folder.exists() {
         dispatcher::drain()?;
     }
-    PinTree::unpin_folder(&folder)
+    remove_folder(&root, &folder, dispatcher)
+}
+
+/// Begins the names of folders whose pins are being removed.
+const LEAVING: &str = "bpfman-leaving-";
+
+/// Removes the pins of a dispatcher. Killed on the way, what is left has a name by which
+/// [`finish_removing`] knows it: a folder without some of its pins tells nobody any more whose it is.
+fn remove_folder(root: &Path, folder: &Path, dispatcher: ProgramId) -> Result<()> {
+    let leaving = root.join(format!("{LEAVING}{dispatcher}"));
+    match std::fs::rename(folder, &leaving) {
+        Ok(()) => PinTree::unpin_folder(&leaving),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(Error::path("rename", folder)(error)),
+    }
+}
+
+/// Goes on with what a killed command was removing.
+pub fn finish_removing(pins: &PinTree) -> Result<()> {
+    for root in [pins::libxdp_root(), pins.tc()] {
+        for entry in std::fs::read_dir(root).into_iter().flatten().flatten() {
+            if entry.file_name().to_string_lossy().starts_with(LEAVING) {
+                PinTree::unpin_folder(&entry.path())?;
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Takes away what is left of chains that a program is no longer part of: every dispatcher folder in
@@ -432,14 +459,13 @@ pub fn sweep(
     program: ProgramId,
     running: Option<ProgramId>,
 ) -> Result<()> {
-    for entry in std::fs::read_dir(chain_root(pins, side))
-        .into_iter()
-        .flatten()
-        .flatten()
-    {
-        let dispatcher = dispatcher_of(&entry.file_name());
-        if dispatcher.is_some() && dispatcher != running && holds(&entry.path(), program)? {
-            PinTree::unpin_folder(&entry.path())?;
+    let root = chain_root(pins, side);
+    for entry in std::fs::read_dir(&root).into_iter().flatten().flatten() {
+        let Some(dispatcher) = dispatcher_of(&entry.file_name()) else {
+            continue;
+        };
+        if Some(dispatcher) != running && holds(&entry.path(), program)? {
+            remove_folder(&root, &entry.path(), dispatcher)?;
         }
     }
     Ok(())

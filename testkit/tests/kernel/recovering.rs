@@ -9,11 +9,15 @@ use crate::{
     support::{ingress, tc, xdp},
 };
 
-/// Where a command that recovers can be killed.
-const POINTS: [&str; 5] = [
+/// Where a command that recovers can be killed; between two pins of a dispatcher, too.
+const POINTS: [&str; 9] = [
     "chain.noted",
+    "chain.member-link-pinned",
     "chain.member-attached",
     "chain.swapped",
+    "pins.pin-removed",
+    "pins.pin-removed#2",
+    "pins.pin-removed#3",
     "chain.retired",
     "state.written",
 ];
@@ -92,4 +96,33 @@ fn an_exchange_killed_twice() {
         killed_twice(&sandbox, &veth, &start, &|| apply(manifest(70)).to_vec());
         assert_eq!(sandbox.ids().len(), 1 + beside);
     }
+}
+
+/// Of the old dispatcher, some pins are left, and nothing that tells which chain it was: the note was
+/// lost, or belonged to a command that was removing something else.
+fn half_taken_apart(load: &dyn Fn(&Veth) -> testkit::Load) {
+    let Some(sandbox) = Sandbox::requiring(&[Feature::Ext]) else {
+        return;
+    };
+    let veth = sandbox.veth();
+    let start = World::now();
+    let stays = sandbox.load(&load(&veth));
+    for pin in 1..4 {
+        let goes = sandbox.load(&load(&veth)).to_string();
+        let point = format!("pins.pin-removed#{pin}");
+        assert!(killed(&sandbox, &point, &["unload".to_owned(), goes]));
+        std::fs::remove_file("/run/bpfman/pending.json").unwrap_or_default();
+        sandbox.bpfman(NOBODY).fails(1, &["no program"]);
+        start.assert_no_orphans(&[stays], &format!("after pin {pin}"));
+    }
+}
+
+#[test]
+fn an_xdp_dispatcher_half_taken_apart() {
+    half_taken_apart(&|veth| xdp("pass").xdp(&veth.name));
+}
+
+#[test]
+fn a_tc_dispatcher_half_taken_apart() {
+    half_taken_apart(&|veth| tc("ok").tc("ingress", &veth.name));
 }
