@@ -7,6 +7,7 @@ use std::{
 };
 
 use model::{ProgramId, SLOTS};
+use rustix::thread::{MembarrierCommand, membarrier};
 
 use super::config::{Config, Format, HAS_FRAGS};
 use crate::{
@@ -145,7 +146,11 @@ pub(super) fn drain() -> Result<()> {
         let outer = libbpf::array(Some(inner.as_fd()))?;
         bpf::array_of_maps_update(outer.as_fd(), inner.as_fd())
     };
-    wait().map_err(Error::query("wait for packets in the old dispatcher"))
+    // Up to 5.10 there may be no locked memory left for the two maps. membarrier waits for the same
+    // grace period, but not where processors run without ticks (EINVAL, nohz_full).
+    wait()
+        .or_else(|error| membarrier(MembarrierCommand::Global).map_err(|_| error))
+        .map_err(Error::query("wait for packets in the old dispatcher"))
 }
 
 fn no_such_slot() -> Error {

@@ -397,6 +397,33 @@ fn a_user_with_the_documented_capabilities() {
 }
 
 /// Each that is lacking is named, by those who look, too.
+/// Up to 5.10, what may be locked decides how far a load comes, and whether it can wait for packets
+/// before it takes apart what it made.
+#[test]
+fn a_load_that_fails_leaves_nothing_however_little_may_be_locked() {
+    let (sandbox, veth) = stage();
+    let id = sandbox.load(&xdp("pass").xdp(&veth.name));
+    let bare = sandbox.veth();
+    let load = xdp("pass").xdp(&bare.name);
+    let caps: Vec<_> = ENOUGH
+        .into_iter()
+        .filter(|cap| *cap != "net_admin")
+        .collect();
+    let pages = if Lane::current() == Lane::V5_10 {
+        4..40
+    } else {
+        40..41
+    };
+    for pages in pages {
+        let own = std::process::id().to_string();
+        let limit = format!("--memlock={}", pages * 4096);
+        tool("prlimit", &[&limit, "--pid", &own]).ok();
+        let output = sandbox.unchanged(|| with_caps(&sandbox, "0", &caps, &load.args()));
+        output.fails(1, &[]);
+    }
+    assert_eq!(sandbox.ids(), [id]);
+}
+
 #[test]
 fn a_capability_that_is_lacking_is_named() {
     let (sandbox, veth) = stage();
