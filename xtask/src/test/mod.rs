@@ -84,7 +84,13 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
                 times.note(BUILD, begun.elapsed());
                 run_lanes(&others, &built, &args.filter, &mut table)?;
             }
-            Err(error) => table.add(Tally::failure(BUILD, &format!("{error:#}"))),
+            Err(error) => {
+                let mut tally = Tally::new(BUILD);
+                let said = format!("{error:#}\nwhat the compiler said stands above");
+                let again = "cargo test --workspace --all-features --no-run";
+                tally.fail("programs and tests", &said, again);
+                table.add(tally);
+            }
         }
     }
     if args.filter.is_empty() {
