@@ -79,13 +79,14 @@ impl Lane {
     /// 1 December 2026; for the guests it is the time of both parts.
     fn usual(self) -> Duration {
         Duration::from_secs(match self {
-            Self::Checks => 150,
-            Self::Unit => 30,
-            Self::Host | Self::Image => 240,
-            Self::Rpc => 60,
-            Self::Package => 100,
-            Self::Reboot => 180,
-            Self::V6_1 | Self::V6_12 | Self::V5_10 => 900,
+            Self::Checks => 80,
+            Self::Unit => 10,
+            Self::Host => 270,
+            Self::Image => 160,
+            Self::Rpc => 25,
+            Self::Package => 65,
+            Self::Reboot => 50,
+            Self::V6_1 | Self::V6_12 | Self::V5_10 => 720,
         })
     }
 
@@ -141,7 +142,7 @@ pub(super) struct Times(BTreeMap<String, u64>);
 /// The name of what is compiled for all lanes.
 pub(super) const BUILD: &str = "build";
 /// How long compiling takes from nothing, on two cores.
-const USUAL_BUILD: Duration = Duration::from_mins(5);
+const USUAL_BUILD: Duration = Duration::from_secs(215);
 
 impl Times {
     /// What is known of this machine; nothing where nothing could be read.
@@ -272,13 +273,13 @@ mod tests {
             logs: "/t/logs".into(),
         };
         // Checks, the build, and two workers for the rest.
-        assert_eq!(plan.whole(), Duration::from_secs(150 + 10 + 120));
+        assert_eq!(plan.whole(), Duration::from_secs(80 + 10 + 120));
         let shown = plan.to_string();
         assert!(
-            shown.starts_with("── what will run, about 5 min:\n"),
+            shown.starts_with("── what will run, about 4 min:\n"),
             "{shown}"
         );
-        assert!(shown.contains("usually 3 min\n   build"), "{shown}");
+        assert!(shown.contains("usually 80 s\n   build"), "{shown}");
         assert!(shown.contains("last time 50 s"), "{shown}");
         assert!(shown.ends_with("── what the lanes say: /t/logs/LANE.log\n"));
     }
