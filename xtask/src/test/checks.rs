@@ -6,7 +6,6 @@ use anyhow::{Context, Result, bail};
 
 use super::build::WHOLE;
 use super::tally::Tally;
-use crate::setup::{self, Need};
 use crate::{bpf, screen, sh, tools};
 
 /// Runs all of them, also after one has failed.
@@ -53,7 +52,6 @@ pub(super) fn run() -> Tally {
 }
 
 fn deny() -> Result<Command> {
-    setup::ensure(&[Need::Deny])?;
     let mut command = tools::DENY.command()?;
     command.args(["check", "--hide-inclusion-graph"]);
     Ok(command)

@@ -227,7 +227,7 @@ impl fmt::Display for Plan<'_> {
         writeln!(f, "── what will run, {only}:")?;
         let mut line = |name: &str, about: &str, (time, is_known): (Duration, bool)| {
             let since = if is_known { "last time" } else { "usually" };
-            writeln!(f, "   {name:<8}{about:<54}{since:>9} {}", minutes(time))
+            writeln!(f, "   {name:<8}{about:<55} {since:>9} {}", minutes(time))
         };
         let (first, others): (Vec<Lane>, Vec<Lane>) =
             self.lanes.iter().partition(|lane| **lane == Lane::Checks);
